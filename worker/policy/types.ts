@@ -1,0 +1,165 @@
+/**
+ * The nouns of policy, shared by every protocol. Plain data, no behaviour (DESIGN sections 1 and 4).
+ */
+import type { Refusal } from "../../wire/refusals.ts";
+
+/** Who acts, as established by one verified token. */
+export type Principal = {
+  readonly type: "User" | "Workload";
+  readonly issuer: string;
+  readonly subject: string;
+  /** What people call them (e-mail or user name); for display only, never for a decision. */
+  readonly name: string;
+  readonly groups: readonly string[];
+};
+
+export type Protocol = "postgres" | "ssh" | "http" | "kubernetes";
+
+/** How a masked column is shown (DESIGN section 5). `sql` is an administrator's own expression over `value`. */
+export type MaskKind = "null" | "full" | "last4" | "first1" | "email" | "hash" | "date_year" | "round" | "sql";
+
+export type ColumnMask = {
+  readonly schema: string;
+  readonly relation: string;
+  readonly column: string;
+  readonly mask: MaskKind;
+  /** `round`: the step to round to. */
+  readonly step?: number;
+  /** `sql`: an expression in which `value` stands for the column. */
+  readonly expression?: string;
+};
+
+/** Rows of a relation that a principal without `reveal` may see. */
+export type RowFilter = { readonly schema: string; readonly relation: string; readonly condition: string };
+
+export type Resource = {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly connector: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The database's real name, `postgres` only; a client may name either this or the resource. */
+  readonly database?: string;
+  readonly masks: readonly ColumnMask[];
+  readonly rows: readonly RowFilter[];
+  /** Functions outside the allow-list that the administrator trusts not to leak, as `schema.name`. */
+  readonly trustedFunctions: readonly string[];
+  readonly detectors: "off" | "mask" | "block";
+  /** Bytes of results kept per operation in the recording; beyond it only a digest and counts. */
+  readonly recordResultBytes: number;
+  /** Milliseconds that an operation inside a transaction may be held. */
+  readonly heldInTransaction: number;
+};
+
+/** A relation as `schema.name`, or the bare name where the statement did not qualify it. */
+export type RelationName = string;
+
+/**
+ * What policy is told about one action of an operation: facts, not text (DESIGN section 4). An operation
+ * can imply several (a CTE that deletes under a SELECT); each is decided and the strictest answer wins.
+ */
+export type Action =
+  | { readonly action: `postgres:${PostgresVerb}`; readonly facts: PostgresFacts }
+  | { readonly action: "reveal"; readonly facts: { readonly relation: RelationName; readonly column: string } }
+  | { readonly action: AdminVerb; readonly facts: Readonly<Record<string, never>> };
+
+export type AdminVerb =
+  | "approval:decide"
+  | "session:replay"
+  | "session:watch"
+  | "session:kill"
+  | "config:read"
+  | "config:write";
+
+export type PostgresVerb =
+  | "select"
+  | "insert"
+  | "update"
+  | "delete"
+  | "truncate"
+  | "merge"
+  | "schema" // DDL
+  | "grant" // GRANT, REVOKE, roles, ownership
+  | "copy_program" // COPY ... PROGRAM and server-side files
+  | "call" // CALL, DO
+  | "session" // SET, SHOW, RESET, DISCARD, LISTEN, NOTIFY, PREPARE and cursor housekeeping
+  | "transaction" // BEGIN, COMMIT, ROLLBACK, SAVEPOINT
+  | "lock" // LOCK TABLE
+  | "maintenance"; // VACUUM, ANALYZE, REINDEX, CLUSTER, CHECKPOINT, REFRESH MATERIALIZED VIEW
+
+export type PostgresFacts = {
+  /** Relations this action reads. */
+  readonly reads: readonly RelationName[];
+  /** Relations this action changes. */
+  readonly writes: readonly RelationName[];
+  /** UPDATE and DELETE: is there a WHERE clause? True for verbs to which it does not apply. */
+  readonly hasWhere: boolean;
+  /** Functions called, as `schema.name` or bare lower-case name. */
+  readonly functions: readonly string[];
+};
+
+/** The unit of policy, approval and recording: one statement (or one Query message, which is atomic). */
+export type Operation = {
+  readonly actions: readonly Action[];
+  /** The exact text as the client sent it; bound into an approval by hash, never given to policy. */
+  readonly text: string;
+};
+
+/** A policy that determined a decision. */
+export type DeterminingPolicy = { readonly id: string; readonly reason?: string };
+
+export type HoldRequirement = { readonly policy: string; readonly group: string; readonly quorum: number };
+
+export type Decision =
+  | { readonly effect: "allow"; readonly policies: readonly DeterminingPolicy[] }
+  | {
+      readonly effect: "hold";
+      readonly policies: readonly DeterminingPolicy[];
+      /** Every one of these has to be met. */
+      readonly requirements: readonly HoldRequirement[];
+    }
+  | { readonly effect: "deny"; readonly policies: readonly DeterminingPolicy[]; readonly refusal: Refusal };
+
+/**
+ * What the database's catalogue says, read by the connector over its own connection (DESIGN section 5).
+ * Object identifiers are decimal strings in JSON but numbers here (they fit 32 bits).
+ */
+export type Catalogue = {
+  /** Increases with every reading of one resource. */
+  readonly version: number;
+  /** server_version_num, for example 180004. */
+  readonly serverVersion: number;
+  readonly relations: readonly CatalogueRelation[];
+  /** Functions outside pg_catalog and every pg_catalog function that is not built in (oid >= 16384). */
+  readonly functions: readonly CatalogueFunction[];
+};
+
+export type CatalogueRelation = {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  /** pg_class.relkind: r table, p partitioned, v view, m materialised view, f foreign, S sequence, ... */
+  readonly kind: string;
+  /** Live columns in attnum order (dropped ones are left out, their numbers stay unused). */
+  readonly columns: readonly CatalogueColumn[];
+  /** OIDs of direct parents (pg_inherits). */
+  readonly parents: readonly number[];
+  /** OIDs of relations that a view or materialised view or rule reads (pg_rewrite, pg_depend), with the columns read. */
+  readonly dependsOn: readonly { readonly oid: number; readonly attribute: number }[];
+};
+
+export type CatalogueColumn = {
+  readonly attribute: number;
+  readonly name: string;
+  /** format_type(atttypid, atttypmod), fully qualified where it is not in pg_catalog. */
+  readonly type: string;
+  /** pg_type.oid of the type, and of its base type for a domain (else equal). */
+  readonly typeOid: number;
+  readonly baseTypeOid: number;
+  /** pg_type.typcategory and typtype of the type. */
+  readonly category: string;
+  readonly typeKind: string;
+  readonly notNull: boolean;
+  readonly generated: boolean;
+};
+
+export type CatalogueFunction = { readonly oid: number; readonly schema: string; readonly name: string; readonly extension?: string };
