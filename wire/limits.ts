@@ -46,10 +46,16 @@ export const LIMITS = {
   policy: {
     /** Text of all policies together. */
     text: 1 << 20,
-    /** Nesting of brackets in policy text: deeper input poisons the evaluator. */
-    nesting: 100,
+    /** Characters of one policy. */
+    onePolicy: 16 << 10,
+    /** Policies together. */
+    policies: 2_000,
+    /** Nesting of brackets and conditionals in one policy: the evaluator overflows its stack below 200. */
+    nesting: 64,
     /** Elements of one set in a decision's context. */
     contextSet: 1_000,
+    /** Decisions kept for the same principal, resource and facts. */
+    cachedDecisions: 4_096,
   },
   http: {
     /** Body of a request to our own API. */
