@@ -1,0 +1,110 @@
+/**
+ * Builds the gateway: `worker/index.ts` → `dist/worker/index.js`, with each WebAssembly module beside it as a
+ * module of its own, because a Worker may not compile WebAssembly from bytes. Used by `wrangler deploy`, by the
+ * demo, by the tests and by the benchmarks, so that all of them run the same bytes.
+ */
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { type Plugin, build } from "esbuild";
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+
+/** The bundle may not pass this, compressed: it is what the free plan of Cloudflare Workers takes. */
+export const BUNDLE_LIMIT_GZIP = 3 * 1024 * 1024;
+
+export type BuiltWorker = {
+  /** Directory that holds `index.js` and its `.wasm` modules. */
+  readonly directory: string;
+  /** Names of the modules, `index.js` first. */
+  readonly modules: readonly string[];
+  /** Size of all modules together, compressed, in bytes. */
+  readonly gzip: number;
+};
+
+/** Bundles the Worker into `directory` (default `dist/worker`). */
+export async function buildWorker(directory = join(ROOT, "dist/worker")): Promise<BuiltWorker> {
+  await rm(directory, { recursive: true, force: true });
+  await mkdir(directory, { recursive: true });
+  await build({
+    entryPoints: [join(ROOT, "worker/index.ts")],
+    outfile: join(directory, "index.js"),
+    bundle: true,
+    format: "esm",
+    platform: "neutral",
+    target: "es2024",
+    mainFields: ["module", "main"],
+    conditions: ["workerd", "worker", "browser"],
+    external: ["node:*", "cloudflare:*"],
+    // libpg-query's loader is CommonJS for Node; it looks at these two only to find the file we hand it anyway.
+    define: {
+      __filename: '"/pg.js"',
+      __dirname: '"/"',
+      "process.env.NODE_ENV": '"production"',
+    },
+    minifySyntax: true,
+    minifyWhitespace: true,
+    keepNames: true,
+    sourcemap: "linked",
+    sourcesContent: false,
+    legalComments: "none",
+    logLevel: "warning",
+    absWorkingDir: ROOT,
+    plugins: [webAssemblyModules(directory), bareNodeModules()],
+  });
+  const files = await readdir(directory);
+  const modules = ["index.js", ...files.filter((name) => name.endsWith(".wasm")).sort()];
+  let gzip = 0;
+  for (const name of modules) gzip += gzipSync(await readFile(join(directory, name))).byteLength;
+  return { directory, modules, gzip };
+}
+
+/** Copies imported `.wasm` files next to the bundle and leaves the import in place for workerd to resolve. */
+function webAssemblyModules(directory: string): Plugin {
+  return {
+    name: "webassembly-modules",
+    setup(builder) {
+      builder.onResolve({ filter: /\.wasm$/ }, async ({ path, resolveDir }) => {
+        const source = path.startsWith(".") ? resolve(resolveDir, path) : inPackage(path);
+        if (!existsSync(source)) return { errors: [{ text: `no such WebAssembly module: ${path}` }] };
+        const bytes = await readFile(source);
+        const hash = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
+        const name = `${hash}-${path.slice(path.lastIndexOf("/") + 1)}`;
+        await writeFile(join(directory, name), bytes);
+        return { path: `./${name}`, external: true };
+      });
+    },
+  };
+}
+
+/** `package/file.wasm` without asking the package's `exports`, which know nothing of WebAssembly modules. */
+function inPackage(specifier: string): string {
+  return join(ROOT, "node_modules", specifier);
+}
+
+/** Dependencies written for Node say `crypto`, workerd knows `node:crypto` only. */
+function bareNodeModules(): Plugin {
+  const names = "assert|buffer|crypto|events|fs|module|path|process|stream|string_decoder|url|util|zlib";
+  return {
+    name: "bare-node-modules",
+    setup(builder) {
+      builder.onResolve({ filter: new RegExp(`^(${names})$`) }, ({ path }) => ({
+        path: `node:${path}`,
+        external: true,
+      }));
+    },
+  };
+}
+
+if (import.meta.main) {
+  const built = await buildWorker(process.argv[2]);
+  const kib = (bytes: number): string => `${(bytes / 1024).toFixed(0)} KiB`;
+  console.log(`built ${built.modules.length} modules, ${kib(built.gzip)} gzip, limit ${kib(BUNDLE_LIMIT_GZIP)}`);
+  if (built.gzip > BUNDLE_LIMIT_GZIP) {
+    console.error("the bundle is over its limit");
+    process.exitCode = 1;
+  }
+}
