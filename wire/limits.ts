@@ -48,6 +48,8 @@ export const LIMITS = {
     text: 1 << 20,
     /** Characters of one policy. */
     onePolicy: 16 << 10,
+    /** Operators in one policy: the evaluator's stack grows with a chain of them too. */
+    operators: 1_000,
     /** Policies together. */
     policies: 2_000,
     /** Nesting of brackets and conditionals in one policy: the evaluator overflows its stack below 200. */
@@ -64,6 +66,51 @@ export const LIMITS = {
     token: 64 << 10,
     /** Groups taken from a token. */
     groups: 1_000,
+  },
+  ssh: {
+    /** Payload of one SSH packet that we take (RFC 4253 section 6.1 asks for 32768 plus headers at least). */
+    packet: 35_000,
+    /** Text of one exec request. */
+    command: 32 << 10,
+    /** Words of a plain command. */
+    arguments: 1_000,
+    /** Channels of one session open at once; one of them is a tunnel channel of its own. */
+    channels: 64,
+    /** Window that we grant the client on each channel, and the largest packet on it. */
+    window: 1 << 20,
+    channelPacket: 32 << 10,
+    /** Environment variables of one channel, and bytes of one name and value. */
+    environment: 32,
+    environmentValue: 1 << 10,
+    /** Login name. */
+    user: 128,
+    /** Requests for authentication, and packets of any kind, before it has succeeded. */
+    authentications: 6,
+    packetsBeforeAuthentication: 32,
+    /** Requests on one channel before its program starts, and channel requests and global requests in all. */
+    requestsBeforeStart: 64,
+    /** Bytes waiting for the client's transport, over all channels. */
+    clientBacklog: 4 << 20,
+    /** Bytes after which we ask for new keys (RFC 4253 section 9). */
+    rekey: 1 << 30,
+    /** Address of a forward. */
+    forwardHost: 255,
+    /** Remote forwards of one session. */
+    remoteForwards: 16,
+  },
+  sftp: {
+    /** One SFTP packet, as OpenSSH's SFTP_MAX_MSG_LENGTH. */
+    packet: 256 << 10,
+    /** A path, PATH_MAX of Linux. */
+    path: 4_096,
+    /** Requests that the server has not answered yet. */
+    outstanding: 1_024,
+    /** Files and directories open at once. */
+    handles: 512,
+    /** A handle, draft-ietf-secsh-filexfer-02 section 6.3. */
+    handle: 256,
+    /** Requests that wait behind one that is being decided. */
+    parked: 1_024,
   },
   time: {
     /** A ticket for dialling back. */
