@@ -15,12 +15,20 @@
  *   SIGNAL  7  JSON        out-of-band message of the protocol (cancel, window change); costs no credit
  *
  * Channel 0 on the shim's socket is open from the start (no OPEN): it is the native client's byte stream.
+ * The gateway's side opens odd channels, the other side even ones from 2 up, each in rising order and never
+ * one twice. So a frame for a channel that is gone is known to have crossed a CLOSE on the wire and is
+ * ignored, while one for a channel that never was breaks the tunnel.
  * Workers give no back-pressure of their own, so each direction of each channel has credit
- * (LIMITS.tunnel.window at first). A peer that sends more than its credit breaks the tunnel.
+ * (LIMITS.tunnel.window at first). A peer that sends more than its credit, or gives back more than it was
+ * sent, breaks the tunnel.
  *
- * States of one channel: opening -> open -> closed, with `ended` per direction. The machine is pure: it
- * holds plain data and returns values. Queueing what cannot be sent yet is the caller's business:
- * `sendable` says how much may go now.
+ *   (none) ── OPEN ──► opening ── OPENED ──► open, each direction until its END
+ *                         │                    │
+ *                         └────── CLOSE ───────┴──► gone        SIGNAL is legal in opening and open
+ *
+ * The machine is pure: it holds plain data and returns values. Queueing what cannot be sent yet is the
+ * caller's business: `sendable` says how much may go now. Two ENDs do not close a channel, CLOSE does; when
+ * both sides send it the second is ignored.
  */
 import { fromUtf8, readUint32, utf8, writeUint32, EMPTY } from "./bytes.ts";
 import { LIMITS } from "./limits.ts";
@@ -38,11 +46,20 @@ export const FrameKind = {
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 
 export type Frame =
-  | { readonly kind: "open" | "opened" | "signal"; readonly channel: number; readonly payload: unknown }
+  | {
+      readonly kind: "open" | "opened" | "signal";
+      readonly channel: number;
+      readonly payload: unknown;
+    }
   | { readonly kind: "data"; readonly channel: number; readonly bytes: Uint8Array }
   | { readonly kind: "credit"; readonly channel: number; readonly amount: number }
   | { readonly kind: "end"; readonly channel: number }
-  | { readonly kind: "close"; readonly channel: number; readonly code: string; readonly message: string };
+  | {
+      readonly kind: "close";
+      readonly channel: number;
+      readonly code: string;
+      readonly message: string;
+    };
 
 export type TunnelError =
   | "frame_too_short"
@@ -78,7 +95,11 @@ export function encodeFrame(frame: Frame): Uint8Array {
     case "end":
       return withHeader(FrameKind.END, frame.channel, EMPTY);
     case "close":
-      return withHeader(FrameKind.CLOSE, frame.channel, utf8(JSON.stringify({ code: frame.code, message: frame.message })));
+      return withHeader(
+        FrameKind.CLOSE,
+        frame.channel,
+        utf8(JSON.stringify({ code: frame.code, message: frame.message })),
+      );
   }
 }
 
@@ -98,7 +119,9 @@ export function decodeFrame(bytes: Uint8Array): Result<Frame, TunnelError> {
   const payload = bytes.subarray(HEADER);
   switch (bytes[0]) {
     case FrameKind.DATA:
-      return payload.length === 0 ? err("payload_malformed") : ok({ kind: "data", channel, bytes: payload });
+      return payload.length === 0
+        ? err("payload_malformed")
+        : ok({ kind: "data", channel, bytes: payload });
     case FrameKind.CREDIT: {
       if (payload.length !== 4) return err("payload_malformed");
       const amount = readUint32(payload, 0);
@@ -111,7 +134,8 @@ export function decodeFrame(bytes: Uint8Array): Result<Frame, TunnelError> {
     case FrameKind.SIGNAL: {
       const json = decodeJson(payload);
       if (!json.ok) return json;
-      const kind = bytes[0] === FrameKind.OPEN ? "open" : bytes[0] === FrameKind.OPENED ? "opened" : "signal";
+      const kind =
+        bytes[0] === FrameKind.OPEN ? "open" : bytes[0] === FrameKind.OPENED ? "opened" : "signal";
       return ok({ kind, channel, payload: json.value });
     }
     case FrameKind.CLOSE: {
@@ -139,72 +163,143 @@ function decodeJson(payload: Uint8Array): Result<unknown, TunnelError> {
 
 /** One end of one channel. Plain data. */
 export type Channel = {
-  phase: "opening" | "open" | "closed";
+  phase: "opening" | "open";
+  /** Whose OPEN it was; channel 0 is nobody's. Only the other side may answer OPENED. */
+  openedBy: "us" | "peer" | undefined;
   /** Bytes that we may still send. */
   sendCredit: number;
   /** Bytes that the peer may still send. */
   receiveCredit: number;
+  /** Bytes that we consumed and have not given back yet. */
+  owed: number;
   weEnded: boolean;
   theyEnded: boolean;
 };
 
+export type TunnelSide = "gateway" | "connector";
+
 /** One end of a tunnel. Plain data, so that a hibernating object can store it. */
-export type Tunnel = { channels: Record<number, Channel> };
+export type Tunnel = {
+  side: TunnelSide;
+  channels: Record<number, Channel>;
+  /** Highest channel number ever used, of the even and of the odd ones; -1 for none. */
+  highest: { even: number; odd: number };
+};
 
-const MAX_CREDIT = 0x7fffffff;
-
-export function newTunnel(): Tunnel {
-  return { channels: {} };
+/** `gateway` for the Session object's end of any tunnel, `connector` for the connector's and the shim's. */
+export function newTunnel(side: TunnelSide = "gateway"): Tunnel {
+  return { side, channels: {}, highest: { even: -1, odd: -1 } };
 }
 
-/** Registers a channel. `open` for channel 0 of the shim's socket and for an accepted OPEN, else `opening`. */
-export function addChannel(tunnel: Tunnel, channel: number, phase: "opening" | "open"): Result<Channel, TunnelError> {
-  if (tunnel.channels[channel] !== undefined) return err("channel_in_use");
-  if (Object.keys(tunnel.channels).length >= LIMITS.tunnel.channels) return err("channels_over_limit");
+function parity(channel: number): "even" | "odd" {
+  return channel % 2 === 0 ? "even" : "odd";
+}
+
+function ours(tunnel: Tunnel, channel: number): boolean {
+  return parity(channel) === (tunnel.side === "gateway" ? "odd" : "even");
+}
+
+/** The number for the next channel that we open. */
+export function nextChannel(tunnel: Tunnel): number {
+  return tunnel.side === "gateway"
+    ? Math.max(tunnel.highest.odd, -1) + 2
+    : Math.max(tunnel.highest.even, 0) + 2;
+}
+
+/** Registers a channel: `open` for channel 0, `opening` for one whose OPEN we send. */
+export function addChannel(
+  tunnel: Tunnel,
+  channel: number,
+  phase: "opening" | "open",
+): Result<Channel, TunnelError> {
+  return register(tunnel, channel, phase, phase === "open" ? undefined : "us");
+}
+
+function register(
+  tunnel: Tunnel,
+  channel: number,
+  phase: "opening" | "open",
+  openedBy: "us" | "peer" | undefined,
+): Result<Channel, TunnelError> {
+  if (channel <= tunnel.highest[parity(channel)]) return err("channel_in_use");
+  if (Object.keys(tunnel.channels).length >= LIMITS.tunnel.channels)
+    return err("channels_over_limit");
   const window = LIMITS.tunnel.window;
-  const added: Channel = { phase, sendCredit: window, receiveCredit: window, weEnded: false, theyEnded: false };
+  const added: Channel = {
+    phase,
+    openedBy,
+    sendCredit: window,
+    receiveCredit: window,
+    owed: 0,
+    weEnded: false,
+    theyEnded: false,
+  };
   tunnel.channels[channel] = added;
+  tunnel.highest[parity(channel)] = channel;
   return ok(added);
 }
 
+/** We send OPENED for a channel that the peer opened. False when the channel is gone meanwhile: send nothing. */
+export function acceptChannel(tunnel: Tunnel, channel: number): boolean {
+  const state = tunnel.channels[channel];
+  if (state === undefined || state.phase !== "opening" || state.openedBy !== "peer") return false;
+  state.phase = "open";
+  return true;
+}
+
+/** We send END. False when the channel is gone or has ended already: send nothing. */
+export function endChannel(tunnel: Tunnel, channel: number): boolean {
+  const state = tunnel.channels[channel];
+  if (state === undefined || state.phase !== "open" || state.weEnded) return false;
+  state.weEnded = true;
+  return true;
+}
+
+/** We send CLOSE, or forget a channel. False when it is gone already: send nothing. */
+export function closeChannel(tunnel: Tunnel, channel: number): boolean {
+  if (tunnel.channels[channel] === undefined) return false;
+  delete tunnel.channels[channel];
+  return true;
+}
+
 /**
- * Checks a frame that arrived against the channel's state and credit and applies it. An error means that
- * the peer broke the protocol: close the whole tunnel.
+ * Checks a frame that arrived against the channel's state and credit and applies it. `undefined` means that
+ * the frame is for a channel that we closed: ignore it. An error means that the peer broke the protocol:
+ * close the whole tunnel.
  */
-export function receiveFrame(tunnel: Tunnel, frame: Frame): Result<Frame, TunnelError> {
+export function receiveFrame(tunnel: Tunnel, frame: Frame): Result<Frame | undefined, TunnelError> {
+  const number = frame.channel;
   if (frame.kind === "open") {
-    const added = addChannel(tunnel, frame.channel, "opening");
+    if (number === 0 || ours(tunnel, number)) return err("illegal_in_state");
+    const added = register(tunnel, number, "opening", "peer");
     return added.ok ? ok(frame) : added;
   }
-  const channel = tunnel.channels[frame.channel];
+  const channel = tunnel.channels[number];
   if (channel === undefined) {
-    // A CREDIT or CLOSE may cross our own CLOSE on the wire.
-    return frame.kind === "credit" || frame.kind === "close" || frame.kind === "data" || frame.kind === "end" || frame.kind === "signal"
-      ? err("channel_unknown")
-      : err("illegal_in_state");
+    return number <= tunnel.highest[parity(number)] ? ok(undefined) : err("channel_unknown");
   }
   switch (frame.kind) {
     case "opened":
-      if (channel.phase !== "opening") return err("illegal_in_state");
+      if (channel.phase !== "opening" || channel.openedBy !== "us") return err("illegal_in_state");
       channel.phase = "open";
       return ok(frame);
     case "data":
-      if (channel.phase === "closed") return ok(frame);
       if (channel.phase !== "open") return err("illegal_in_state");
       if (channel.theyEnded) return err("data_after_end");
       if (frame.bytes.length > channel.receiveCredit) return err("credit_overrun");
       channel.receiveCredit -= frame.bytes.length;
       return ok(frame);
     case "credit":
-      if (channel.sendCredit + frame.amount > MAX_CREDIT) return err("credit_overflow");
+      if (channel.phase !== "open") return err("illegal_in_state");
+      if (channel.sendCredit + frame.amount > LIMITS.tunnel.window) return err("credit_overflow");
       channel.sendCredit += frame.amount;
       return ok(frame);
     case "end":
-      if (channel.phase === "opening") return err("illegal_in_state");
+      if (channel.phase !== "open" || channel.theyEnded) return err("illegal_in_state");
       channel.theyEnded = true;
       return ok(frame);
     case "close":
-      delete tunnel.channels[frame.channel];
+      delete tunnel.channels[number];
       return ok(frame);
     case "signal":
       return ok(frame);
@@ -221,12 +316,33 @@ export function sendable(tunnel: Tunnel, channel: number): number {
 /** Accounts for `length` bytes that we send; the caller asked `sendable` first. */
 export function spend(tunnel: Tunnel, channel: number, length: number): void {
   const state = tunnel.channels[channel];
-  if (state === undefined || length > state.sendCredit) throw new Error("spent more credit than there is");
+  if (state === undefined || length > state.sendCredit)
+    throw new Error("spent more credit than there is");
   state.sendCredit -= length;
 }
 
-/** Accounts for `amount` bytes that we consumed and give the peer back as CREDIT. */
+/** Accounts for `amount` bytes that we consumed and give the peer back as CREDIT at once. */
 export function grantCredit(tunnel: Tunnel, channel: number, amount: number): void {
   const state = tunnel.channels[channel];
-  if (state !== undefined) state.receiveCredit += amount;
+  if (state === undefined) return;
+  if (state.receiveCredit + state.owed + amount > LIMITS.tunnel.window)
+    throw new Error("gave back more credit than was spent");
+  state.receiveCredit += amount;
+}
+
+/**
+ * Accounts for `amount` bytes that we consumed. Returns how much CREDIT to send now: 0 until a quarter of the
+ * window has gathered, so that small reads do not cost a frame each.
+ */
+export function consume(tunnel: Tunnel, channel: number, amount: number): number {
+  const state = tunnel.channels[channel];
+  if (state === undefined || state.theyEnded) return 0;
+  state.owed += amount;
+  if (state.receiveCredit + state.owed > LIMITS.tunnel.window)
+    throw new Error("gave back more credit than was spent");
+  if (state.owed < LIMITS.tunnel.window / 4) return 0;
+  const given = state.owed;
+  state.owed = 0;
+  state.receiveCredit += given;
+  return given;
 }
