@@ -1,6 +1,6 @@
 /**
  * Text control messages on our WebSockets, all JSON and checked with zod. Three dialogues:
- *  - client socket (shim <-> Session object): ClientNotice from the gateway, RenewToken from the shim;
+ *  - client socket (shim <-> Session object): ClientNotice from the gateway, FromClient from the shim;
  *  - control socket (connector <-> Connector object): ToConnector, FromConnector;
  *  - HTTP addresses of the sockets.
  */
@@ -36,6 +36,16 @@ export const ClientNotice = z.discriminatedUnion("type", [
   z.object({ type: z.literal("ended"), code: z.string(), message: z.string() }),
 ]);
 export type ClientNotice = z.infer<typeof ClientNotice>;
+
+/** From the shim to the gateway. */
+export const FromClient = z.discriminatedUnion("type", [
+  /**
+   * A fresh session token of the same principal, sent before the one that the session lives on ends. It
+   * prolongs the session to its own end; one of another principal or without this resource ends the session.
+   */
+  z.object({ type: z.literal("renew"), token: z.string().max(LIMITS.http.token) }),
+]);
+export type FromClient = z.infer<typeof FromClient>;
 
 /** From the gateway to a connector process. */
 export const ToConnector = z.discriminatedUnion("type", [
