@@ -1,0 +1,53 @@
+/** Actions in words, for refusals and notices: what was about to happen, never with what values. */
+import type { Action, PostgresFacts, PostgresVerb } from "../types.ts";
+
+const POSTGRES_WORDS: Readonly<Record<PostgresVerb, string>> = {
+  select: "SELECT",
+  insert: "INSERT",
+  update: "UPDATE",
+  delete: "DELETE",
+  truncate: "TRUNCATE",
+  merge: "MERGE",
+  schema: "a schema change",
+  grant: "a change of roles or privileges",
+  copy_program: "a program or file on the server",
+  call: "CALL or DO",
+  session: "a session command",
+  transaction: "a transaction command",
+  lock: "LOCK",
+  maintenance: "a maintenance command",
+};
+
+const SHOWN_RELATIONS = 5;
+
+/** For example `DELETE without WHERE on public.orders`. */
+export function describeAction(action: Action): string {
+  switch (action.action) {
+    case "reveal":
+      return `seeing ${action.facts.relation}.${action.facts.column} unmasked`;
+    case "approval:decide":
+      return "deciding approvals";
+    case "session:replay":
+      return "replaying sessions";
+    case "session:watch":
+      return "watching sessions";
+    case "session:kill":
+      return "ending sessions";
+    case "config:read":
+      return "reading the configuration";
+    case "config:write":
+      return "changing the configuration";
+    default:
+      return describePostgres(action.action.slice("postgres:".length) as PostgresVerb, action.facts);
+  }
+}
+
+function describePostgres(verb: PostgresVerb, facts: PostgresFacts): string {
+  const words = POSTGRES_WORDS[verb] ?? verb;
+  const where = facts.hasWhere ? "" : " without WHERE";
+  const relations = facts.writes.length > 0 ? facts.writes : facts.reads;
+  if (relations.length === 0) return `${words}${where}`;
+  const shown = relations.slice(0, SHOWN_RELATIONS).join(", ");
+  const more = relations.length > SHOWN_RELATIONS ? ` and ${relations.length - SHOWN_RELATIONS} more` : "";
+  return `${words}${where} on ${shown}${more}`;
+}

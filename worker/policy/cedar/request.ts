@@ -1,0 +1,87 @@
+/** What Cedar is asked: principal, resource and facts as Cedar entities and context. */
+import type { Context, Entities, EntityJson, TypeAndId } from "@cedar-policy/cedar-wasm/web";
+import { LIMITS } from "../../../wire/limits.ts";
+import { type Result, err, ok } from "../../../wire/result.ts";
+import type { Action, Principal, Resource } from "../types.ts";
+import { GATEWAY_ID, KNOWN_ACTIONS } from "./schema.ts";
+
+/** What an action is about: a resource, or the gateway itself (`config:read`, `config:write`). */
+export type Target = Resource | "gateway";
+
+export type CedarRequest = {
+  readonly principal: TypeAndId;
+  readonly action: TypeAndId;
+  readonly resource: TypeAndId;
+  readonly context: Context;
+  readonly entities: Entities;
+};
+
+export type RequestProblem = "unknown_operation" | "over_limit" | "principal_malformed";
+
+/** Cedar's identity of a principal, or undefined when its issuer could be mistaken for another. */
+export function principalId(principal: Principal): string | undefined {
+  if (principal.issuer === "" || principal.subject === "" || principal.issuer.includes("#")) return undefined;
+  return `${principal.issuer}#${principal.subject}`;
+}
+
+export function buildRequest(
+  principal: Principal,
+  target: Target,
+  action: Action,
+): Result<CedarRequest, RequestProblem> {
+  if (!KNOWN_ACTIONS.has(action.action)) return err("unknown_operation");
+  const context = buildContext(action);
+  if (context === undefined) return err("over_limit");
+  const entity = principalEntity(principal);
+  if (entity === undefined) return err("principal_malformed");
+  const resource = targetEntity(target);
+  return ok({
+    principal: entity.uid as TypeAndId,
+    action: { type: "Action", id: action.action },
+    resource: resource.uid as TypeAndId,
+    context,
+    entities: [entity, resource],
+  });
+}
+
+function principalEntity(principal: Principal): EntityJson | undefined {
+  const id = principalId(principal);
+  if (id === undefined || principal.groups.length > LIMITS.http.groups) return undefined;
+  return {
+    uid: { type: principal.type, id },
+    attrs: { issuer: principal.issuer, subject: principal.subject },
+    parents: principal.groups.map((group) => ({ type: "Group", id: group })),
+  };
+}
+
+function targetEntity(target: Target): EntityJson {
+  if (target === "gateway") return { uid: { type: "Gateway", id: GATEWAY_ID }, attrs: {}, parents: [] };
+  return {
+    uid: { type: "Resource", id: target.name },
+    attrs: {
+      protocol: target.protocol,
+      connector: target.connector,
+      labels: Object.entries(target.labels).map(([key, value]) => `${key}=${value}`),
+    },
+    parents: [],
+  };
+}
+
+function buildContext(action: Action): Context | undefined {
+  switch (action.action) {
+    case "reveal":
+      return { relation: action.facts.relation, column: action.facts.column };
+    case "approval:decide":
+    case "session:replay":
+    case "session:watch":
+    case "session:kill":
+    case "config:read":
+    case "config:write":
+      return {};
+    default: {
+      const { reads, writes, hasWhere, functions } = action.facts;
+      if (Math.max(reads.length, writes.length, functions.length) > LIMITS.policy.contextSet) return undefined;
+      return { reads: [...reads], writes: [...writes], hasWhere, functions: [...functions] };
+    }
+  }
+}

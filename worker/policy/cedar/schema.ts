@@ -1,0 +1,113 @@
+/**
+ * What policies can speak about. Policies are checked against this schema before they are stored, so a
+ * misspelt attribute is an error at its line and column and not a policy that silently never applies.
+ *
+ * A new protocol adds its verbs to `PROTOCOL_ACTIONS`, its facts to the schema's text, and a line to
+ * `worker/policy/cedar/describe.ts`.
+ *
+ * Two choices that a policy author meets:
+ *  - A principal's identity is `User::"<issuer>#<subject>"`, so that two issuers can never mean the same
+ *    person. An issuer is a URL without fragment (OpenID Connect Core 1.0 section 2), so the first `#`
+ *    separates them. The display name is no attribute: it can change hands.
+ *  - Labels are a set of `"key=value"`, because `resource.labels.contains("env=production")` reads well and
+ *    cannot fail on a resource without that label.
+ */
+import type { AdminVerb, PostgresVerb } from "../types.ts";
+
+/** Action groups and their members; a policy may name either: `action in Action::"postgres"`. */
+export const POSTGRES_VERBS = [
+  "select",
+  "insert",
+  "update",
+  "delete",
+  "truncate",
+  "merge",
+  "schema",
+  "grant",
+  "copy_program",
+  "call",
+  "session",
+  "transaction",
+  "lock",
+  "maintenance",
+] as const satisfies readonly PostgresVerb[];
+
+/** Admin verbs about what happens on one resource. */
+export const RESOURCE_ADMIN_VERBS = [
+  "approval:decide",
+  "session:replay",
+  "session:watch",
+  "session:kill",
+] as const satisfies readonly AdminVerb[];
+
+/** Admin verbs about the gateway itself. */
+export const GATEWAY_ADMIN_VERBS = ["config:read", "config:write"] as const satisfies readonly AdminVerb[];
+
+type Missing<All extends string, Listed extends string> = Exclude<All, Listed>;
+// A verb that is added to the types and not to these lists fails to compile here.
+const complete: [
+  Missing<PostgresVerb, (typeof POSTGRES_VERBS)[number]>,
+  Missing<AdminVerb, (typeof RESOURCE_ADMIN_VERBS)[number] | (typeof GATEWAY_ADMIN_VERBS)[number]>,
+] extends [never, never]
+  ? true
+  : false = true;
+void complete;
+
+const quoted = (names: readonly string[]): string => names.map((name) => `"${name}"`).join(", ");
+
+/** The Cedar schema, in Cedar's own schema language. */
+export const SCHEMA = `
+entity Group;
+
+// A human. Identity: "<issuer>#<subject>".
+entity User in [Group] = { issuer: String, subject: String };
+
+// A CI job, a service or an AI agent. Identity: "<issuer>#<subject>".
+entity Workload in [Group] = { issuer: String, subject: String };
+
+// A protected target. Identity: its name.
+entity Resource = { protocol: String, connector: String, labels: Set<String> };
+
+// The gateway itself: Gateway::"sallyport".
+entity Gateway;
+
+type PostgresFacts = {
+  // Relations as "schema.name", or the bare name where the statement did not qualify it.
+  reads: Set<String>,
+  writes: Set<String>,
+  // False for an UPDATE or DELETE without WHERE, else true.
+  hasWhere: Bool,
+  // Functions called, as "schema.name" or the bare name.
+  functions: Set<String>,
+};
+
+// Everything one can do to a database.
+action "postgres";
+action ${quoted(POSTGRES_VERBS.map((verb) => `postgres:${verb}`))} in ["postgres"]
+  appliesTo { principal: [User, Workload], resource: [Resource], context: PostgresFacts };
+
+// See a masked column as it is.
+action "reveal"
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: { relation: String, column: String },
+  };
+
+// Everything about the gateway's own records and configuration.
+action "admin";
+action ${quoted(RESOURCE_ADMIN_VERBS)} in ["admin"]
+  appliesTo { principal: [User, Workload], resource: [Resource], context: {} };
+action ${quoted(GATEWAY_ADMIN_VERBS)} in ["admin"]
+  appliesTo { principal: [User, Workload], resource: [Gateway], context: {} };
+`;
+
+export const KNOWN_ACTIONS: ReadonlySet<string> = new Set([
+  ...POSTGRES_VERBS.map((verb) => `postgres:${verb}`),
+  "reveal",
+  ...RESOURCE_ADMIN_VERBS,
+  ...GATEWAY_ADMIN_VERBS,
+]);
+
+/** The one Gateway entity. */
+export const GATEWAY_ID = "sallyport";
