@@ -66,6 +66,14 @@ export const LIMITS = {
     token: 64 << 10,
     /** Groups taken from a token. */
     groups: 1_000,
+    /** Characters of a requester's reason or a reviewer's comment. */
+    reason: 1_000,
+    /** Characters of one name from a token: subject, display name, group. */
+    identityName: 512,
+    /** Resources that one session token may name. */
+    tokenResources: 64,
+    /** An identity provider's discovery document or key set. */
+    providerDocument: 512 << 10,
   },
   ssh: {
     /** Payload of one SSH packet that we take (RFC 4253 section 6.1 asks for 32768 plus headers at least). */
@@ -117,6 +125,20 @@ export const LIMITS = {
     ticket: 30_000,
     /** Our own session token. */
     sessionToken: 15 * 60_000,
+    /** A connector's own token for its control socket. */
+    connectorToken: 60_000,
+    /** A join token for enrolling a connector. */
+    joinToken: 60 * 60_000,
+    /** Difference between two clocks that is forgiven when a token's times are checked. */
+    clockSkew: 60_000,
+    /** One request to an identity provider. */
+    providerRequest: 5_000,
+    /** Keys of an identity provider before they are read again. */
+    providerKeys: 10 * 60_000,
+    /** Pause before the keys are read again for a key id that they lack, or after a failure. */
+    providerCooldown: 30_000,
+    /** Keys that go on serving while their provider cannot be reached. */
+    providerKeysStale: 24 * 60 * 60_000,
     /** A client that has not finished its startup. */
     startup: 20_000,
     /** The connector's connection and login to a resource. */
