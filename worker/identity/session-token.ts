@@ -1,0 +1,144 @@
+/**
+ * The gateway's own session token: a JWT signed with Ed25519, good for at most 15 minutes, that carries the
+ * principal and the resources it is for. Whoever holds the public keys can check it; only `mintSessionToken`
+ * makes it.
+ */
+import {
+  type JWK,
+  SignJWT,
+  calculateJwkThumbprint,
+  decodeProtectedHeader,
+  errors,
+  exportJWK,
+  generateKeyPair,
+  importJWK,
+  jwtVerify,
+} from "jose";
+import { LIMITS } from "../../wire/limits.ts";
+import { type Refusal, refusal } from "../../wire/refusals.ts";
+import { type Result, err, ok } from "../../wire/result.ts";
+import { type VerifiedToken, isPrincipal } from "../policy/grant.ts";
+import type { Principal } from "../policy/types.ts";
+
+/** A private signing key as a JWK (OKP, Ed25519, with `kid`). A secret. */
+export type SigningKey = JWK & { readonly kid: string; readonly d: string };
+
+/** The public half, as published in `/.well-known/jwks.json`. */
+export type VerificationKey = JWK & { readonly kid: string };
+
+/** RFC 8725 section 3.11: an explicit type, so that no other token of ours or of anybody is taken for it. */
+const TYPE = "sallyport-session+jwt";
+const ALGORITHM = "EdDSA";
+
+/** A new signing key from the platform's randomness; its `kid` is its thumbprint (RFC 7638). */
+export async function generateSigningKey(): Promise<SigningKey> {
+  const { privateKey } = await generateKeyPair(ALGORITHM, { crv: "Ed25519", extractable: true });
+  const jwk = await exportJWK(privateKey);
+  const kid = await calculateJwkThumbprint(jwk, "sha256");
+  return { ...jwk, kid, alg: ALGORITHM, use: "sig" } as SigningKey;
+}
+
+export function publicKey(key: SigningKey): VerificationKey {
+  const { kty, crv, x, kid } = key as JWK & { kid: string };
+  return { kty, crv, x, kid, alg: ALGORITHM, use: "sig" } as VerificationKey;
+}
+
+export type SessionTokenRequest = {
+  /** The gateway's address: both issuer and audience. */
+  readonly gateway: string;
+  readonly principal: Principal;
+  /** Names of the resources it is for; null for all that policy permits. */
+  readonly resources: readonly string[] | null;
+  /** Unique, random; at least 128 bits. */
+  readonly tokenId: string;
+  /** When the token that this one is given for ends, in milliseconds since the epoch. */
+  readonly subjectExpiresAt: number;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+};
+
+export type SessionToken = { readonly token: string; readonly expiresAt: number };
+
+/** Ends after 15 minutes or with the subject token, whichever is first. */
+export async function mintSessionToken(key: SigningKey, request: SessionTokenRequest): Promise<SessionToken> {
+  const issuedAt = Math.floor(request.now / 1000);
+  const end = Math.min(request.now + LIMITS.time.sessionToken, request.subjectExpiresAt);
+  const expiresAt = Math.floor(end / 1000);
+  const { type, issuer, subject, name, groups } = request.principal;
+  const claims = {
+    principal: { type, issuer, subject, name, groups },
+    ...(request.resources === null ? {} : { resources: request.resources }),
+  };
+  const token = await new SignJWT(claims)
+    .setProtectedHeader({ alg: ALGORITHM, kid: key.kid, typ: TYPE })
+    .setIssuer(request.gateway)
+    .setAudience(request.gateway)
+    .setSubject(`${issuer}#${subject}`)
+    .setJti(request.tokenId)
+    .setIssuedAt(issuedAt)
+    .setExpirationTime(expiresAt)
+    .sign(await importJWK(key, ALGORITHM));
+  return { token, expiresAt: expiresAt * 1000 };
+}
+
+/**
+ * Verifies a session token against the gateway's keys, of which there are two while they rotate. No leeway:
+ * issuer and verifier are the same gateway. `now` in milliseconds since the epoch.
+ */
+export async function verifySessionToken(
+  token: string,
+  keys: readonly VerificationKey[],
+  gateway: string,
+  now: number,
+): Promise<Result<VerifiedToken, Refusal>> {
+  const invalid = err(refusal("token_invalid", "your session token is not valid", { hint: "run sally login" }));
+  if (token.length > LIMITS.http.token) return invalid;
+  try {
+    const header = decodeProtectedHeader(token);
+    const key = keys.find((candidate) => candidate.kid === header.kid);
+    if (key === undefined) return invalid;
+    const { payload } = await jwtVerify(token, await importVerificationKey(key), {
+      algorithms: [ALGORITHM],
+      typ: TYPE,
+      issuer: gateway,
+      audience: gateway,
+      currentDate: new Date(now),
+      clockTolerance: 0,
+      requiredClaims: ["sub", "jti", "iat", "exp", "principal"],
+    });
+    const { principal, resources = null, jti, iat, exp } = payload as Record<string, unknown>;
+    if (!isPrincipal(principal) || typeof jti !== "string" || typeof iat !== "number" || typeof exp !== "number") {
+      return invalid;
+    }
+    if (!isNames(resources) || (exp - iat) * 1000 > LIMITS.time.sessionToken || iat * 1000 > now + 1000) return invalid;
+    const { type, issuer, subject, name, groups } = principal;
+    return ok({
+      principal: { type, issuer, subject, name, groups },
+      resources,
+      tokenId: jti,
+      issuedAt: iat * 1000,
+      expiresAt: exp * 1000,
+    });
+  } catch (error) {
+    if (error instanceof errors.JWTExpired) {
+      return err(refusal("token_expired", "your session token has expired", { hint: "run sally login" }));
+    }
+    return invalid;
+  }
+}
+
+function isNames(value: unknown): value is readonly string[] | null {
+  return value === null || (Array.isArray(value) && value.every((name) => typeof name === "string"));
+}
+
+// Importing costs more than verifying; keys are few and live as long as their JWK objects.
+const imported = new WeakMap<VerificationKey, Promise<Awaited<ReturnType<typeof importJWK>>>>();
+
+function importVerificationKey(key: VerificationKey): Promise<Awaited<ReturnType<typeof importJWK>>> {
+  let known = imported.get(key);
+  if (known === undefined) {
+    known = importJWK({ kty: "OKP", crv: "Ed25519", x: key.x ?? "" }, ALGORITHM);
+    imported.set(key, known);
+  }
+  return known;
+}

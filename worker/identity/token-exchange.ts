@@ -1,0 +1,102 @@
+/**
+ * The token endpoint's request (RFC 8693 section 2.1) and its errors (RFC 6749 section 5.2). Pure. An error
+ * says which part of the request's form is wrong, and never which check of a token failed.
+ */
+import { LIMITS } from "../../wire/limits.ts";
+import { type Result, err, ok } from "../../wire/result.ts";
+import type { IdentityProblem } from "./identity-token.ts";
+
+export const TOKEN_EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange";
+export const ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token";
+export const ID_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:id_token";
+export const JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt";
+
+const SUBJECT_TYPES = [ID_TOKEN_TYPE, JWT_TYPE] as const;
+
+export type TokenExchangeRequest = {
+  readonly subjectToken: string;
+  readonly subjectTokenType: (typeof SUBJECT_TYPES)[number];
+  /** Names of resources; null when none was named. */
+  readonly resources: readonly string[] | null;
+};
+
+export type OAuthErrorCode =
+  | "invalid_request"
+  | "invalid_target"
+  | "invalid_scope"
+  | "invalid_authorization_details"
+  | "unsupported_grant_type"
+  | "temporarily_unavailable";
+
+/** Body of the answer, JSON as it is; send it with `status` and `Cache-Control: no-store`. */
+export type OAuthError = {
+  readonly status: 400 | 503;
+  readonly body: { readonly error: OAuthErrorCode; readonly error_description: string };
+};
+
+function oauthError(error: OAuthErrorCode, description: string, status: 400 | 503 = 400): OAuthError {
+  return { status, body: { error, error_description: description } };
+}
+
+// RFC 6749 section 3.2: no parameter more than once; RFC 8693 allows these several times.
+const REPEATABLE: ReadonlySet<string> = new Set(["resource", "audience"]);
+const RESOURCE_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+
+/** Reads the form of a token request. Unknown parameters are ignored, as RFC 6749 section 3.2 demands. */
+export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeRequest, OAuthError> {
+  const names = [...form.keys()];
+  const repeated = names.find((name, at) => !REPEATABLE.has(name) && names.indexOf(name) !== at);
+  if (repeated !== undefined) return err(oauthError("invalid_request", "a parameter is there more than once"));
+  if (form.get("grant_type") === null) return err(oauthError("invalid_request", "grant_type is missing"));
+  if (form.get("grant_type") !== TOKEN_EXCHANGE_GRANT) {
+    return err(oauthError("unsupported_grant_type", `grant_type has to be ${TOKEN_EXCHANGE_GRANT}`));
+  }
+  // What would narrow or change the authority must not be ignored.
+  if (form.has("actor_token") || form.has("actor_token_type")) {
+    return err(oauthError("invalid_request", "actor_token is not supported"));
+  }
+  if (form.has("authorization_details")) {
+    return err(oauthError("invalid_authorization_details", "authorization_details is not supported"));
+  }
+  if ((form.get("scope") ?? "") !== "") return err(oauthError("invalid_scope", "there are no scopes; use resource"));
+  if (form.getAll("audience").some((audience) => audience !== "")) {
+    return err(oauthError("invalid_target", "audience is not supported; name resources with resource"));
+  }
+  const requested = form.get("requested_token_type") ?? "";
+  if (requested !== "" && requested !== ACCESS_TOKEN_TYPE && requested !== JWT_TYPE) {
+    return err(oauthError("invalid_request", `requested_token_type has to be ${ACCESS_TOKEN_TYPE}`));
+  }
+  const subjectTokenType = SUBJECT_TYPES.find((type) => type === form.get("subject_token_type"));
+  if (subjectTokenType === undefined) {
+    return err(oauthError("invalid_request", `subject_token_type has to be ${SUBJECT_TYPES.join(" or ")}`));
+  }
+  const subjectToken = form.get("subject_token") ?? "";
+  if (subjectToken === "" || subjectToken.length > LIMITS.http.token) {
+    return err(oauthError("invalid_request", "subject_token is missing or too long"));
+  }
+  const resources = form.getAll("resource").filter((name) => name !== "");
+  if (resources.length > LIMITS.http.tokenResources) {
+    return err(oauthError("invalid_target", `at most ${LIMITS.http.tokenResources} resources may be named`));
+  }
+  if (!resources.every((name) => RESOURCE_NAME.test(name))) {
+    return err(oauthError("invalid_target", "a resource is named by its name in the configuration"));
+  }
+  return ok({ subjectToken, subjectTokenType, resources: resources.length === 0 ? null : [...new Set(resources)] });
+}
+
+/**
+ * The answer to a token that was refused. RFC 8693 section 2.2.2 asks for `invalid_request` whatever the
+ * reason, and one description for all reasons keeps an attacker from learning which check stopped them. Only
+ * a provider that cannot be read is told apart, so that clients try again.
+ */
+export function tokenRefused(problem: IdentityProblem): OAuthError {
+  if (problem === "provider_unreachable" || problem === "provider_malformed") {
+    return oauthError("temporarily_unavailable", "the identity provider cannot be reached; try again later", 503);
+  }
+  return oauthError("invalid_request", "the subject token is not accepted");
+}
+
+/** The answer when a named resource does not exist or is not for this principal: the same for both. */
+export function targetRefused(): OAuthError {
+  return oauthError("invalid_target", "a named resource is not available");
+}
