@@ -34,6 +34,10 @@ export const LIMITS = {
     pipeline: 100_000,
     /** Prepared statements and portals known at once. */
     prepared: 10_000,
+    /** Columns of prepared statements and portals remembered at once; what is forgotten is described anew. */
+    describedColumns: 20_000,
+    /** DataRow and CopyData bodies longer than this pass in pieces, shorter ones whole. */
+    wholeRow: 64 << 10,
   },
   sql: {
     /** Sum of squared lengths of operator-character runs: PostgreSQL's scanner is quadratic there. */
