@@ -47,6 +47,11 @@ export const LIMITS = {
     /** Statements in one Query message. */
     statements: 1_000,
   },
+  config: {
+    /** Files of one configuration, and their text together. */
+    files: 1_000,
+    text: 2 << 20,
+  },
   policy: {
     /** Text of all policies together. */
     text: 1 << 20,
