@@ -50,6 +50,11 @@ export type Guard = {
   readonly hideErrorDetail: boolean;
   /** Deliver rows as whole DataRow / CopyData messages in `rows` effects for the third line to inspect. */
   readonly inspectRows: boolean;
+  /**
+   * SQLSTATEs that only the gateway's own additions to the statement raise: such an error is delivered as this
+   * refusal (SQLSTATE, message and hint) whatever the server's text says.
+   */
+  readonly errorMeanings?: readonly { readonly sqlstate: string; readonly refusal: Refusal }[];
 };
 
 export const OPEN_GUARD: Guard = { withheldAttributes: [], hideErrorDetail: false, inspectRows: false };
