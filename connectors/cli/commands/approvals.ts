@@ -1,0 +1,159 @@
+import { type Result, ok } from "../../../wire/result.ts";
+import { Approval, Approvals } from "../answers.ts";
+import { openApi } from "../api.ts";
+import type { Arguments } from "../arguments.ts";
+import type { Command } from "../command.ts";
+import type { Context } from "../context.ts";
+import type { Failure } from "../failure.ts";
+import { fields, say, shorten, table, toJson, visible } from "../terminal.ts";
+
+const ID = { name: "APPROVAL", about: "the approval's id, apr_…" };
+const COMMENT = { comment: { value: "TEXT", about: "a word to the requester; recorded" } };
+
+export const approvalsLs: Command = {
+  name: "approvals ls",
+  summary: "list operations that wait for approval",
+  positionals: [],
+  options: { all: { short: "a", about: "decided and expired ones too" } },
+  run: async (context, given) => {
+    const api = await openApi(context);
+    if (!api.ok) return api;
+    const status = given.flags.has("all") ? "all" : "pending";
+    const answer = await api.value.call(Approvals, "GET", `/v1/approvals?status=${status}`);
+    if (!answer.ok) return answer;
+    const { approvals } = answer.value;
+    if (context.json) {
+      context.terminal.out(`${toJson(answer.value)}\n`);
+    } else if (approvals.length === 0) {
+      say(
+        context.terminal,
+        status === "all" ? "there has been no approval yet" : "nothing waits for approval",
+      );
+    } else {
+      context.terminal.out(
+        table(
+          ["ID", "STATUS", "RESOURCE", "REQUESTER", "NEEDS", "EXPIRES", "OPERATION"],
+          approvals.map((approval) => [
+            approval.id,
+            approval.status,
+            approval.resource,
+            approval.requester.name,
+            needs(approval),
+            approval.expiresAt,
+            shorten(approval.operation.text, 60),
+          ]),
+        ),
+      );
+    }
+    return ok(0);
+  },
+};
+
+export const approvalsShow: Command = {
+  name: "approvals show",
+  summary: "show a held operation in full",
+  positionals: [ID],
+  options: {},
+  run: async (context, given) => {
+    const api = await openApi(context);
+    if (!api.ok) return api;
+    const answer = await api.value.call(
+      Approval,
+      "GET",
+      `/v1/approvals/${encodeURIComponent(given.positionals[0] ?? "")}`,
+    );
+    if (!answer.ok) return answer;
+    context.terminal.out(context.json ? `${toJson(answer.value)}\n` : describe(answer.value));
+    return ok(0);
+  },
+};
+
+export const approvalsApprove: Command = {
+  name: "approvals approve",
+  summary: "let a held operation run",
+  about: `What is approved is the exact statement with its parameters, once. Read it first with
+sally approvals show.`,
+  positionals: [ID],
+  options: COMMENT,
+  run: (context, given) => decide(context, given, "approve"),
+};
+
+export const approvalsDeny: Command = {
+  name: "approvals deny",
+  summary: "refuse a held operation",
+  positionals: [ID],
+  options: COMMENT,
+  run: (context, given) => decide(context, given, "deny"),
+};
+
+async function decide(
+  context: Context,
+  given: Arguments,
+  verdict: "approve" | "deny",
+): Promise<Result<number, Failure>> {
+  const api = await openApi(context);
+  if (!api.ok) return api;
+  const id = given.positionals[0] ?? "";
+  const comment = given.values.get("comment");
+  const answer = await api.value.call(
+    Approval,
+    "POST",
+    `/v1/approvals/${encodeURIComponent(id)}/${verdict}`,
+    comment === undefined ? {} : { comment },
+  );
+  if (!answer.ok) return answer;
+  const approval = answer.value;
+  if (context.json) {
+    context.terminal.out(`${toJson(approval)}\n`);
+    return ok(0);
+  }
+  context.terminal.out(describe(approval));
+  if (verdict === "approve" && approval.status === "pending") {
+    say(context.terminal, "your approval counts; others are still needed");
+  }
+  return ok(0);
+}
+
+function needs(approval: Approval): string {
+  return approval.requirements
+    .map((requirement) =>
+      requirement.quorum === 1 ? requirement.group : `${requirement.quorum} of ${requirement.group}`,
+    )
+    .join(" and ");
+}
+
+function describe(approval: Approval): string {
+  const { operation } = approval;
+  const parameters = operation.parameters?.map(
+    (value, index) => `$${index + 1} = ${value === null ? "NULL" : JSON.stringify(value)}`,
+  );
+  const head = fields([
+    ["approval", approval.id],
+    ["status", approval.status],
+    ["resource", approval.resource],
+    [
+      "requester",
+      `${approval.requester.name} (${approval.requester.type.toLowerCase()}, ${approval.requester.subject} at ${approval.requester.issuer})`,
+    ],
+    ["groups", approval.requester.groups.join(", ")],
+    ["reason", approval.reason],
+    ["actions", operation.action.join(", ")],
+    ["needs", needs(approval)],
+    [
+      "policies",
+      approval.policies
+        .map((policy) => (policy.reason === undefined ? policy.id : `${policy.id}: ${policy.reason}`))
+        .join("\n"),
+    ],
+    ["session", approval.session],
+    ["created", approval.createdAt],
+    ["expires", approval.expiresAt],
+    ...approval.decisions.map((decision): [string, string] => [
+      decision.verdict === "approve" ? "approved" : "denied",
+      `by ${decision.reviewer.name} at ${decision.at}${decision.comment === undefined ? "" : `: ${decision.comment}`}`,
+    ]),
+    ["hash", operation.hash],
+    ["parameters", parameters === undefined || parameters.length === 0 ? undefined : parameters.join("\n")],
+  ]);
+  return `${head}\n${visible(operation.text)}\n`;
+}

@@ -1,0 +1,93 @@
+import { z } from "zod";
+import { ok } from "../../../wire/result.ts";
+import { Connectors, JoinToken } from "../answers.ts";
+import { openApi } from "../api.ts";
+import type { Command } from "../command.ts";
+import { say, table, toJson } from "../terminal.ts";
+
+const NAME = { name: "NAME", about: "the connector's name" };
+
+export const connectorEnroll: Command = {
+  name: "connector enroll",
+  summary: "print a join token and a configuration for a new connector",
+  about: `The token is good for one enrolment; it goes to stdout with a configuration to start from. Put it where
+only the connector can read it. After it has joined, the connector holds a key of its own.
+
+  sally connector enroll office-1 --json`,
+  positionals: [NAME],
+  options: {},
+  run: async (context, given) => {
+    const name = given.positionals[0] ?? "";
+    const api = await openApi(context);
+    if (!api.ok) return api;
+    const answer = await api.value.call(
+      JoinToken,
+      "POST",
+      `/v1/connectors/${encodeURIComponent(name)}/join-tokens`,
+      {},
+    );
+    if (!answer.ok) return answer;
+    if (context.json) {
+      context.terminal.out(`${toJson({ ...answer.value, name, gateway: api.value.gateway })}\n`);
+    } else {
+      context.terminal.out(instructions(api.value.gateway, name, answer.value.token));
+      say(context.terminal, `the token can be used once, until ${answer.value.expiresAt}`);
+    }
+    return ok(0);
+  },
+};
+
+export const connectorLs: Command = {
+  name: "connector ls",
+  summary: "list connectors and their running processes",
+  positionals: [],
+  options: {},
+  run: async (context) => {
+    const api = await openApi(context);
+    if (!api.ok) return api;
+    const answer = await api.value.call(Connectors, "GET", "/v1/connectors");
+    if (!answer.ok) return answer;
+    const { connectors } = answer.value;
+    if (context.json) {
+      context.terminal.out(`${toJson(answer.value)}\n`);
+    } else if (connectors.length === 0) {
+      say(context.terminal, "no connector has enrolled yet");
+    } else {
+      context.terminal.out(
+        table(
+          ["NAME", "STATUS", "PROCESSES", "RESOURCES", "ENROLLED"],
+          connectors.map((connector) => [
+            connector.name,
+            connector.revoked ? "revoked" : connector.processes.length > 0 ? "online" : "offline",
+            String(connector.processes.length),
+            [...new Set(connector.processes.flatMap((process) => process.resources))].sort().join(", ") ||
+              "-",
+            connector.enrolledAt ?? "-",
+          ]),
+        ),
+      );
+    }
+    return ok(0);
+  },
+};
+
+export const connectorRevoke: Command = {
+  name: "connector revoke",
+  summary: "trust a connector no more and cut its sockets",
+  positionals: [NAME],
+  options: {},
+  run: async (context, given) => {
+    const name = given.positionals[0] ?? "";
+    const api = await openApi(context);
+    if (!api.ok) return api;
+    const answer = await api.value.call(z.unknown(), "DELETE", `/v1/connectors/${encodeURIComponent(name)}`);
+    if (!answer.ok) return answer;
+    if (context.json) context.terminal.out(`${toJson({ name, revoked: true })}\n`);
+    else say(context.terminal, `connector ${name} is revoked`);
+    return ok(0);
+  },
+};
+
+function instructions(gateway: string, name: string, token: string): string {
+  return "";
+}

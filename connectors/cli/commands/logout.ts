@@ -1,0 +1,25 @@
+import { ok } from "../../../wire/result.ts";
+import type { Command } from "../command.ts";
+import { resolveGateway } from "../gateway.ts";
+import { removeLogin } from "../store.ts";
+import { say, toJson } from "../terminal.ts";
+
+export const logout: Command = {
+  name: "logout",
+  summary: "forget the tokens of a gateway",
+  about: `Removes them from this machine. Sessions that are open live on until their token ends, at most 15 minutes.`,
+  positionals: [],
+  options: {},
+  run: async (context) => {
+    const gateway = await resolveGateway(context);
+    if (!gateway.ok) return gateway;
+    const removed = await removeLogin(context.environment, gateway.value);
+    if (context.json) context.terminal.out(`${toJson({ gateway: gateway.value, signedOut: removed })}\n`);
+    else
+      say(
+        context.terminal,
+        removed ? `signed out of ${gateway.value}` : `was not signed in to ${gateway.value}`,
+      );
+    return ok(0);
+  },
+};

@@ -1,0 +1,44 @@
+/** The table of commands: a new one is a file in `commands/` and a row here. */
+import type { Command } from "./command.ts";
+import { apply } from "./commands/apply.ts";
+import { approvalsApprove, approvalsDeny, approvalsLs, approvalsShow } from "./commands/approvals.ts";
+import { connect } from "./commands/connect.ts";
+import { connectorEnroll, connectorLs, connectorRevoke } from "./commands/connector.ts";
+import { login } from "./commands/login.ts";
+import { logout } from "./commands/logout.ts";
+import { ls } from "./commands/ls.ts";
+import { policyCheck, policyExplain } from "./commands/policy.ts";
+import { proxy } from "./commands/proxy.ts";
+import { psql } from "./commands/psql.ts";
+import { sessionsExport, sessionsPlay, sessionsTail, sessionsVerify } from "./commands/recordings.ts";
+import { run } from "./commands/run.ts";
+import { sessionsKill, sessionsLs, sessionsShow } from "./commands/sessions.ts";
+import { whoami } from "./commands/whoami.ts";
+
+export const COMMANDS: readonly Command[] = [
+  login,
+  logout,
+  whoami,
+  ls,
+  psql,
+  connect,
+  run,
+  proxy,
+  approvalsLs,
+  approvalsShow,
+  approvalsApprove,
+  approvalsDeny,
+  sessionsLs,
+  sessionsShow,
+  sessionsPlay,
+  sessionsTail,
+  sessionsVerify,
+  sessionsExport,
+  sessionsKill,
+  apply,
+  policyCheck,
+  policyExplain,
+  connectorEnroll,
+  connectorLs,
+  connectorRevoke,
+];

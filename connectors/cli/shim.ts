@@ -1,0 +1,187 @@
+/**
+ * The shim: a byte pipe from one local connection to one session at the gateway. It is in the client's
+ * hands, so it enforces nothing; it carries bytes, says what the gateway says, and keeps the session's token
+ * fresh.
+ *
+ *   native client ── local stream ── shim ══ WebSocket, channel 0 ══ Session object
+ */
+import type { Readable, Writable } from "node:stream";
+import type { WebSocket } from "ws";
+import { CONNECT_HEADERS, ClientNotice, PATHS, parseControl } from "../../wire/control.ts";
+import { EXIT } from "../../wire/refusals.ts";
+import { type Result, err, ok } from "../../wire/result.ts";
+import { type CloseReason, TunnelSocket } from "../lib/tunnel-socket.ts";
+import { type DialFailure, dial, webSocketUrl } from "../lib/web-socket.ts";
+import { type Failure, exitFor } from "./failure.ts";
+import type { Outcome } from "./outcome.ts";
+import type { SessionTokens } from "./session-token.ts";
+
+export type ShimOptions = {
+  readonly gateway: string;
+  readonly resource: string;
+  readonly tokens: SessionTokens;
+  readonly noWait: boolean;
+  readonly reason: string | undefined;
+  readonly outcome: Outcome;
+  /** Tells the native client, in its own protocol, why it gets no session; it then ends the stream. */
+  readonly refuse: (readable: Readable, writable: Writable, failure: Failure) => Promise<void>;
+  /** A refusal for a client whose startup has gone to the gateway and that has not been answered. */
+  readonly refuseUnanswered: (failure: Failure) => Uint8Array | undefined;
+};
+
+/** The two directions of a local connection: a socket twice, or stdin and stdout. */
+export type Local = { readonly readable: Readable; readonly writable: Writable };
+
+/** Carries one local connection until both of its sides are done. Never rejects. */
+export async function carry(local: Local, options: ShimOptions): Promise<void> {
+  // Errors of a local stream are its end; without a listener they would end the process.
+  local.readable.on("error", () => undefined);
+  local.writable.on("error", () => undefined);
+  const socket = await openSocket(options);
+  if (!socket.ok) {
+    options.outcome.failed(socket.error);
+    await options.refuse(local.readable, local.writable, socket.error);
+    return;
+  }
+  await pump(local, socket.value, options);
+}
+
+async function openSocket(options: ShimOptions): Promise<Result<WebSocket, Failure>> {
+  const token = await options.tokens.get();
+  if (!token.ok) return token;
+  const url = webSocketUrl(options.gateway, `${PATHS.connect}/${encodeURIComponent(options.resource)}`);
+  const socket = await dial(url, {
+    headers: {
+      authorization: `Bearer ${token.value.token}`,
+      ...(options.noWait ? { [CONNECT_HEADERS.noWait]: "1" } : {}),
+      ...(options.reason === undefined
+        ? {}
+        : { [CONNECT_HEADERS.reason]: encodeURIComponent(options.reason) }),
+    },
+  });
+  return socket.ok ? ok(socket.value) : err(dialFailure(options, socket.error));
+}
+
+function dialFailure(options: ShimOptions, failure: DialFailure): Failure {
+  if (failure.reason === "unreachable") {
+    return {
+      exit: EXIT.unreachable,
+      message: `the gateway ${options.gateway} is not reachable: ${failure.message}`,
+    };
+  }
+  const exit =
+    failure.code !== undefined
+      ? exitFor(failure.code)
+      : failure.status === 401
+        ? EXIT.unauthenticated
+        : EXIT.unreachable;
+  return {
+    exit,
+    message: failure.message,
+    ...(failure.code === undefined ? {} : { code: failure.code }),
+    ...(failure.hint === undefined ? {} : { hint: failure.hint }),
+  };
+}
+
+type Attached = { readonly tunnel: TunnelSocket; readonly closed: Promise<CloseReason> };
+
+function attach(socket: WebSocket, onNotice: (notice: ClientNotice) => void): Attached {
+  let onClosed: (reason: CloseReason) => void = () => undefined;
+  const closed = new Promise<CloseReason>((resolve) => (onClosed = resolve));
+  const tunnel = new TunnelSocket(socket, {
+    side: "connector",
+    onClosed: (reason) => onClosed(reason),
+    onControl: (text) => {
+      // A notice that this version does not know is not worth a session.
+      const notice = parseControl(ClientNotice, text);
+      if (notice.ok) onNotice(notice.value);
+    },
+  });
+  return { tunnel, closed };
+}
+
+async function pump(local: Local, socket: WebSocket, options: ShimOptions): Promise<void> {
+  let ended: { code: string; message: string } | undefined;
+  const { tunnel, closed } = attach(socket, (notice) => {
+    if (notice.type === "ended" || notice.type === "refused") ended = notice;
+    options.outcome.notice(notice);
+  });
+  const stopRenewing = renewToken(tunnel, options.tokens);
+  const channel = tunnel.attach();
+  let answered = false;
+  let asked = false;
+  channel.once("data", () => (answered = true));
+  local.readable.once("data", () => (asked = true));
+  // pipe() ends the other side when one ends: half-close passes through.
+  local.readable.pipe(channel);
+  channel.pipe(local.writable);
+  channel.on("error", () => undefined);
+
+  const localGone = new Promise<"local">((resolve) => {
+    // `close` without `end` before it is a reset: whatever is under way is pointless.
+    local.readable.once("close", () => !local.readable.readableEnded && resolve("local"));
+    local.writable.once("close", () => !local.writable.writableFinished && resolve("local"));
+  });
+  const channelDone = new Promise<CloseReason>((resolve) => {
+    channel.listen({ onRemoteClose: resolve });
+    // Both directions have ended and been flushed.
+    channel.once("close", () => resolve({ code: "done", message: "" }));
+  });
+  const how = await Promise.race([localGone, channelDone, closed]);
+  stopRenewing();
+  if (how === "local") {
+    channel.destroy();
+  } else {
+    // What came before the close is still to be read by the client.
+    if (!channel.readableEnded && !channel.destroyed) {
+      await new Promise((resolve) => channel.once("end", resolve).once("close", resolve));
+    }
+    if (!answered && asked && local.writable.writable) {
+      const failure = lostFailure(ended, how);
+      options.outcome.failed(failure);
+      const refusal = options.refuseUnanswered(failure);
+      if (refusal !== undefined) local.writable.write(refusal);
+    } else if (how.code !== "done" && ended === undefined && !local.readable.readableEnded) {
+      options.outcome.failed(lostFailure(undefined, how));
+    }
+    local.writable.end();
+  }
+  tunnel.close();
+  await closed;
+}
+
+function lostFailure(ended: { code: string; message: string } | undefined, reason: CloseReason): Failure {
+  if (ended !== undefined) return { exit: exitFor(ended.code), message: ended.message, code: ended.code };
+  return {
+    exit: EXIT.unreachable,
+    message: reason.message === "" ? "the gateway closed the connection" : reason.message,
+  };
+}
+
+/** A session token lasts 15 minutes; this long before its end a fresh one is sent on the same tunnel. */
+const RENEW_BEFORE_MS = 3 * 60_000;
+const RETRY_MS = 30_000;
+
+/** Sends a fresh token before the session's own ends. Returns what stops it. */
+function renewToken(tunnel: TunnelSocket, tokens: SessionTokens): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+  const schedule = (delay: number): void => {
+    if (stopped) return;
+    timer = setTimeout(() => void renew(), Math.max(delay, 1000)).unref();
+  };
+  const renew = async (): Promise<void> => {
+    const fresh = await tokens.renew();
+    if (stopped) return;
+    if (!fresh.ok) return schedule(RETRY_MS);
+    tunnel.control({ type: "renew", token: fresh.value.token });
+    schedule(fresh.value.expiresAt - RENEW_BEFORE_MS - Date.now());
+  };
+  void tokens.get().then((token) => {
+    if (token.ok) schedule(token.value.expiresAt - RENEW_BEFORE_MS - Date.now());
+  });
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}
