@@ -15,7 +15,9 @@ for (const { name, run } of steps) {
   const started = performance.now();
   const code = await run();
   if (code !== 0) failed.push(name);
-  console.log(`check: ${name} ${code === 0 ? "ok" : "FAILED"} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
+  console.log(
+    `check: ${name} ${code === 0 ? "ok" : "FAILED"} (${((performance.now() - started) / 1000).toFixed(1)} s)`,
+  );
 }
 if (failed.length > 0) {
   console.error(`check: failed: ${failed.join(", ")}`);

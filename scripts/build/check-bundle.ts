@@ -14,7 +14,11 @@ export function uploadedGzip(output: string): number | undefined {
 }
 
 /** Runs `wrangler deploy --dry-run`, which builds, and returns its output and the compressed size. */
-export async function dryRun(): Promise<{ readonly code: number; readonly output: string; readonly gzip: number | undefined }> {
+export async function dryRun(): Promise<{
+  readonly code: number;
+  readonly output: string;
+  readonly gzip: number | undefined;
+}> {
   const outdir = await mkdtemp(join(tmpdir(), "sallyport-dry-run-"));
   try {
     const { status, stdout, stderr } = spawnSync(
@@ -33,6 +37,8 @@ if (import.meta.main) {
   const { code, output, gzip } = await dryRun();
   console.log(output.trim());
   const fits = gzip !== undefined && gzip < BUNDLE_LIMIT_GZIP;
-  console.log(`bundle: ${gzip ?? "unknown"} bytes gzip, limit ${BUNDLE_LIMIT_GZIP}: ${fits ? "ok" : "too large"}`);
+  console.log(
+    `bundle: ${gzip ?? "unknown"} bytes gzip, limit ${BUNDLE_LIMIT_GZIP}: ${fits ? "ok" : "too large"}`,
+  );
   process.exitCode = code === 0 && fits ? 0 : 1;
 }

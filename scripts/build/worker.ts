@@ -79,7 +79,8 @@ function webAssemblyModules(directory: string): Plugin {
         const file = basename(source);
         // The published parser asks for a whole isolate's memory; ours is a checked copy that does not.
         const patched = file === "libpg-query.wasm";
-        if (!patched && !existsSync(source)) return { errors: [{ text: `no such WebAssembly module: ${path}` }] };
+        if (!patched && !existsSync(source))
+          return { errors: [{ text: `no such WebAssembly module: ${path}` }] };
         const bytes = patched ? patchedWasm() : await readFile(source);
         const name = `${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}-${file}`;
         await writeFile(join(directory, name), bytes);
@@ -111,7 +112,9 @@ function bareNodeModules(): Plugin {
 if (import.meta.main) {
   const built = await buildWorker();
   const kib = (bytes: number): string => `${(bytes / 1024).toFixed(0)} KiB`;
-  console.log(`built ${built.modules.length} modules, ${kib(built.gzip)} gzip, limit ${kib(BUNDLE_LIMIT_GZIP)}`);
+  console.log(
+    `built ${built.modules.length} modules, ${kib(built.gzip)} gzip, limit ${kib(BUNDLE_LIMIT_GZIP)}`,
+  );
   if (built.gzip > BUNDLE_LIMIT_GZIP) {
     console.error("the bundle is over its limit");
     process.exitCode = 1;

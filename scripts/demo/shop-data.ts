@@ -109,9 +109,12 @@ export function shopData({ customers: count = 2000 }: { customers?: number } = {
   const money = (from: number, to: number): number => integer(from * 100, to * 100) / 100;
   const day = (from: string, to: string): string => {
     const start = Date.parse(from);
-    return new Date(start + Math.floor((random() * (Date.parse(to) - start)) / DAY) * DAY).toISOString().slice(0, 10);
+    return new Date(start + Math.floor((random() * (Date.parse(to) - start)) / DAY) * DAY)
+      .toISOString()
+      .slice(0, 10);
   };
-  const moment = (from: number, to: number): string => new Date(from + Math.floor(random() * (to - from))).toISOString();
+  const moment = (from: number, to: number): string =>
+    new Date(from + Math.floor(random() * (to - from))).toISOString();
   const person = (): { name: string; handle: string } => {
     const first = pick(FIRST_NAMES);
     const last = pick(LAST_NAMES);
@@ -119,7 +122,8 @@ export function shopData({ customers: count = 2000 }: { customers?: number } = {
   };
   const cardNumber = (): string => {
     const network = random();
-    const start = network < 0.6 ? `4${digits(14)}` : network < 0.9 ? `5${integer(1, 5)}${digits(13)}` : `37${digits(12)}`;
+    const start =
+      network < 0.6 ? `4${digits(14)}` : network < 0.9 ? `5${integer(1, 5)}${digits(13)}` : `37${digits(12)}`;
     return start + luhnDigit(start);
   };
 
@@ -167,12 +171,26 @@ export function shopData({ customers: count = 2000 }: { customers?: number } = {
     const total = money(5, 400);
     const fate = random();
     const status =
-      fate < 0.06 ? "placed" : fate < 0.1 ? "cancelled" : fate < 0.2 ? "paid" : fate < 0.96 ? "shipped" : "returned";
+      fate < 0.06
+        ? "placed"
+        : fate < 0.1
+          ? "cancelled"
+          : fate < 0.2
+            ? "paid"
+            : fate < 0.96
+              ? "shipped"
+              : "returned";
     orders.push({ id, customer_id: integer(1, count), status, placed_at, ship_city, ship_country, total });
     if (status === "placed" || status === "cancelled") continue;
     const paid = Date.parse(placed_at);
     const method = random() < 0.8 ? "card" : random() < 0.8 ? "transfer" : "voucher";
-    payments.push({ id: payments.length + 1, order_id: id, amount: total, method, paid_at: moment(paid, paid + 3 * DAY) });
+    payments.push({
+      id: payments.length + 1,
+      order_id: id,
+      amount: total,
+      method,
+      paid_at: moment(paid, paid + 3 * DAY),
+    });
     if (status === "returned") {
       payments.push({
         id: payments.length + 1,

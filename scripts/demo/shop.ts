@@ -18,7 +18,10 @@ export type ShopOptions = {
 };
 
 /** Creates what is missing. Resolves to whether the rows had to be loaded. */
-export async function createShop(postgres: Postgres, options: ShopOptions): Promise<{ readonly created: boolean }> {
+export async function createShop(
+  postgres: Postgres,
+  options: ShopOptions,
+): Promise<{ readonly created: boolean }> {
   const database = options.database ?? "shop";
   await postgres.withClient("postgres", async (client) => {
     const role = client.escapeIdentifier(SHOP_ROLE);
@@ -31,14 +34,19 @@ export async function createShop(postgres: Postgres, options: ShopOptions): Prom
     }
   });
   return postgres.withClient(database, async (client) => {
-    const { rows } = await client.query<{ present: boolean }>("SELECT to_regclass('public.customers') IS NOT NULL AS present");
+    const { rows } = await client.query<{ present: boolean }>(
+      "SELECT to_regclass('public.customers') IS NOT NULL AS present",
+    );
     if (rows[0]?.present === true) return { created: false };
     const schema = await readFile(join(dirname(fileURLToPath(import.meta.url)), "shop.sql"), "utf8");
     // One transaction: an interrupted first start leaves nothing half done.
     await client.query("BEGIN");
     await client.query(`SET LOCAL ROLE ${client.escapeIdentifier(SHOP_ROLE)}`);
     await client.query(schema);
-    await load(client, options.data ?? shopData(options.customers === undefined ? {} : { customers: options.customers }));
+    await load(
+      client,
+      options.data ?? shopData(options.customers === undefined ? {} : { customers: options.customers }),
+    );
     await client.query("REFRESH MATERIALIZED VIEW public.monthly_revenue");
     await client.query("COMMIT");
     await client.query("ANALYZE");

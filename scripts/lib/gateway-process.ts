@@ -24,13 +24,15 @@ export const DURABLE_OBJECTS = {
 
 async function start(options: GatewayProcessOptions): Promise<Miniflare> {
   const modules = await Promise.all(
-    ["index.js", ...readdirSync(options.directory).filter((name) => name.endsWith(".wasm"))].map(async (name) => ({
-      type: name.endsWith(".wasm") ? ("CompiledWasm" as const) : ("ESModule" as const),
-      path: join(options.directory, name),
-      contents: name.endsWith(".wasm")
-        ? new Uint8Array(await readFile(join(options.directory, name)))
-        : await readFile(join(options.directory, name), "utf8"),
-    })),
+    ["index.js", ...readdirSync(options.directory).filter((name) => name.endsWith(".wasm"))].map(
+      async (name) => ({
+        type: name.endsWith(".wasm") ? ("CompiledWasm" as const) : ("ESModule" as const),
+        path: join(options.directory, name),
+        contents: name.endsWith(".wasm")
+          ? new Uint8Array(await readFile(join(options.directory, name)))
+          : await readFile(join(options.directory, name), "utf8"),
+      }),
+    ),
   );
   return new Miniflare(
     convertV4MiniflareOptions({

@@ -28,15 +28,30 @@ function createProvider(options: OidcProcessOptions): Provider {
     jwks: { keys: [options.key] },
     cookies: { keys: [options.cookieKey] },
     scopes: ["openid", "profile", "email", "groups"],
-    claims: { openid: ["sub", "groups"], profile: ["name"], email: ["email", "email_verified"], groups: ["groups"] },
+    claims: {
+      openid: ["sub", "groups"],
+      profile: ["name"],
+      email: ["email", "email_verified"],
+      groups: ["groups"],
+    },
     // Group and e-mail claims belong into the ID token itself: nobody calls the userinfo endpoint.
     conformIdTokenClaims: false,
     features: { devInteractions: { enabled: false } },
     interactions: { url: (_context, { uid }) => `/login/${uid}`, policy: loginPolicy() },
-    ttl: { Interaction: 600, Session: 3600, Grant: 3600, IdToken: 3600, AccessToken: 600, AuthorizationCode: 60 },
+    ttl: {
+      Interaction: 600,
+      Session: 3600,
+      Grant: 3600,
+      IdToken: 3600,
+      AccessToken: 600,
+      AuthorizationCode: 60,
+    },
     // First-party client: a consent page would only be in the way.
     loadExistingGrant: async ({ oidc }) => {
-      const grant = new oidc.provider.Grant({ accountId: oidc.session.accountId, clientId: oidc.client.clientId });
+      const grant = new oidc.provider.Grant({
+        accountId: oidc.session.accountId,
+        clientId: oidc.client.clientId,
+      });
       grant.addOIDCScope(oidc.params.scope);
       await grant.save();
       return grant;
@@ -45,7 +60,9 @@ function createProvider(options: OidcProcessOptions): Provider {
       isUser(id) ? { accountId: id, claims: () => ({ sub: id, ...claimsOf(OIDC_USERS[id]) }) } : undefined,
     renderError: (context, out) => {
       context.type = "html";
-      context.body = page(`<h1>That did not work</h1><p>${escapeHtml(out["error_description"] ?? out["error"] ?? "")}</p>`);
+      context.body = page(
+        `<h1>That did not work</h1><p>${escapeHtml(out["error_description"] ?? out["error"] ?? "")}</p>`,
+      );
     },
   });
 }
@@ -53,13 +70,15 @@ function createProvider(options: OidcProcessOptions): Provider {
 /** Ask who it is each time, so that one browser can be several people, and never for consent. */
 function loginPolicy(): interactionPolicy.Policy {
   const policy = interactionPolicy.base();
-  policy.get("login").checks.add(
-    new interactionPolicy.Check("choose_user", "the user picks who to be", (context) =>
-      context.oidc.result?.login === undefined
-        ? interactionPolicy.Check.REQUEST_PROMPT
-        : interactionPolicy.Check.NO_NEED_TO_PROMPT,
-    ),
-  );
+  policy
+    .get("login")
+    .checks.add(
+      new interactionPolicy.Check("choose_user", "the user picks who to be", (context) =>
+        context.oidc.result?.login === undefined
+          ? interactionPolicy.Check.REQUEST_PROMPT
+          : interactionPolicy.Check.NO_NEED_TO_PROMPT,
+      ),
+    );
   policy.remove("consent");
   return policy;
 }
@@ -69,7 +88,11 @@ function isUser(name: string): name is OidcUserName {
 }
 
 /** Serves the login page and takes its answer; says whether the request was for it. */
-async function login(provider: Provider, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
+async function login(
+  provider: Provider,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<boolean> {
   const path = new URL(request.url ?? "/", "http://localhost").pathname;
   if (!LOGIN_PATH.test(path)) return false;
   // Checks the interaction's cookie and fails for an unknown or finished one.
@@ -111,7 +134,10 @@ function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
-function serve(options: OidcProcessOptions, ready: (answer: { ready: true } | { ready: false; error: string }) => void): void {
+function serve(
+  options: OidcProcessOptions,
+  ready: (answer: { ready: true } | { ready: false; error: string }) => void,
+): void {
   const provider = createProvider(options);
   const callback = provider.callback();
   const server = createServer((request, response) => {
@@ -121,7 +147,9 @@ function serve(options: OidcProcessOptions, ready: (answer: { ready: true } | { 
       },
       (error: unknown) => {
         if (!response.headersSent) response.writeHead(400, { "content-type": "text/html; charset=utf-8" });
-        response.end(page(`<h1>This login has expired</h1><p>Start again with <code>sally login</code>.</p>`));
+        response.end(
+          page(`<h1>This login has expired</h1><p>Start again with <code>sally login</code>.</p>`),
+        );
         console.error(error instanceof Error ? error.message : String(error));
       },
     );

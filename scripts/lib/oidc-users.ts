@@ -14,8 +14,18 @@ export const OIDC_USERS = {
     email: "engineer@shop.example",
     groups: ["engineers"],
   },
-  "reviewer-a": { subject: "reviewer-a", name: "Avery Reviewer", email: "reviewer-a@shop.example", groups: ["dba"] },
-  "reviewer-b": { subject: "reviewer-b", name: "Blake Reviewer", email: "reviewer-b@shop.example", groups: ["dba"] },
+  "reviewer-a": {
+    subject: "reviewer-a",
+    name: "Avery Reviewer",
+    email: "reviewer-a@shop.example",
+    groups: ["dba"],
+  },
+  "reviewer-b": {
+    subject: "reviewer-b",
+    name: "Blake Reviewer",
+    email: "reviewer-b@shop.example",
+    groups: ["dba"],
+  },
   agent: { subject: "agent", name: "Support agent", groups: ["agents"] },
 } as const satisfies Record<string, OidcUser>;
 

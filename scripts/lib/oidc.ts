@@ -90,7 +90,9 @@ export async function startOidc(options: OidcOptions = {}): Promise<Oidc> {
         ...claimsOf(OIDC_USERS[user]),
         ...claims,
       };
-      return new SignJWT(payload).setProtectedHeader({ alg: "RS256", kid: key.kid ?? "", typ: "JWT" }).sign(signingKey);
+      return new SignJWT(payload)
+        .setProtectedHeader({ alg: "RS256", kid: key.kid ?? "", typ: "JWT" })
+        .sign(signingKey);
     },
     stop: () => child.stop(),
   };

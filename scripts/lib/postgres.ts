@@ -90,7 +90,14 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   };
   await waitUntilReady(child, () => withClient("postgres", async () => true));
   // SIGINT is PostgreSQL's "fast" shutdown: sessions are ended, nothing is lost.
-  return { port, superuserPassword: options.superuserPassword, process: child, url, withClient, stop: () => child.stop("SIGINT") };
+  return {
+    port,
+    superuserPassword: options.superuserPassword,
+    process: child,
+    url,
+    withClient,
+    stop: () => child.stop("SIGINT"),
+  };
 }
 
 /** A password that needs no quoting anywhere. */
@@ -106,7 +113,8 @@ function serverUser(): User | undefined {
   const lines = readFileSync("/etc/passwd", "utf8").split("\n");
   for (const name of ["postgres", "nobody"]) {
     const fields = lines.find((line) => line.startsWith(`${name}:`))?.split(":");
-    if (fields?.[2] !== undefined && fields[3] !== undefined) return { uid: Number(fields[2]), gid: Number(fields[3]) };
+    if (fields?.[2] !== undefined && fields[3] !== undefined)
+      return { uid: Number(fields[2]), gid: Number(fields[3]) };
   }
   throw new Error("PostgreSQL does not run as root, and this machine has neither a user postgres nor nobody");
 }
@@ -123,7 +131,12 @@ function embeddedBinaries(): string {
   }
 }
 
-async function initialise(binaries: string, directory: string, password: string, user: User | undefined): Promise<void> {
+async function initialise(
+  binaries: string,
+  directory: string,
+  password: string,
+  user: User | undefined,
+): Promise<void> {
   const passwordFile = `${directory}.password`;
   await writeOwned(passwordFile, `${password}\n`, user);
   try {

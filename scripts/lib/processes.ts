@@ -65,7 +65,9 @@ export async function supervise(options: SuperviseOptions): Promise<Supervised> 
   });
   const started = new Promise<number>((resolve, reject) => {
     child.once("spawn", () => resolve(child.pid ?? 0));
-    child.once("error", (error) => reject(new Error(`${options.name} could not be started: ${error.message}`)));
+    child.once("error", (error) =>
+      reject(new Error(`${options.name} could not be started: ${error.message}`)),
+    );
   });
   const pid = await started;
   const supervised: Supervised = {
