@@ -38,7 +38,10 @@ export function toPrincipal(issuer: Issuer, claims: Claims): Result<Principal, C
 
 function isName(value: unknown): value is string {
   return (
-    typeof value === "string" && value !== "" && value.length <= LIMITS.http.identityName && !HIDDEN.test(value)
+    typeof value === "string" &&
+    value !== "" &&
+    value.length <= LIMITS.http.identityName &&
+    !HIDDEN.test(value)
   );
 }
 
@@ -61,7 +64,9 @@ export function matches(claims: Claims, patterns: ClaimPatterns): boolean {
     const values: readonly unknown[] = Array.isArray(value) ? value : [value];
     return values.some((candidate) => {
       if (typeof candidate === "string") return matchesPattern(candidate, pattern);
-      return (typeof candidate === "boolean" || typeof candidate === "number") && String(candidate) === pattern;
+      return (
+        (typeof candidate === "boolean" || typeof candidate === "number") && String(candidate) === pattern
+      );
     });
   });
 }
@@ -71,7 +76,8 @@ export function matchesPattern(text: string, pattern: string): boolean {
   const [first = "", ...rest] = pattern.split("*");
   if (rest.length === 0) return text === pattern;
   const last = rest.pop() ?? "";
-  if (!text.startsWith(first) || !text.endsWith(last) || text.length < first.length + last.length) return false;
+  if (!text.startsWith(first) || !text.endsWith(last) || text.length < first.length + last.length)
+    return false;
   const end = text.length - last.length;
   let at = first.length;
   for (const part of rest) {

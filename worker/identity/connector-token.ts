@@ -52,7 +52,8 @@ export async function verifyConnectorToken(
       },
     );
     const { iat, exp, jti } = payload;
-    if (protectedHeader.crit !== undefined || typeof iat !== "number" || typeof exp !== "number") return untrusted;
+    if (protectedHeader.crit !== undefined || typeof iat !== "number" || typeof exp !== "number")
+      return untrusted;
     if (typeof jti !== "string" || jti.length < 16 || jti.length > 128) return untrusted;
     const lifetime = (exp - iat) * 1000;
     if (lifetime <= 0 || lifetime > LIMITS.time.connectorToken || iat * 1000 > now + LIMITS.time.clockSkew) {

@@ -2,7 +2,14 @@
  * Verifies tokens of identity providers (OpenID Connect Core 1.0 section 3.1.3.7, RFC 8725). The client
  * learns only that its token was refused; which check failed is for our own log and tests.
  */
-import { type JWTPayload, type ProtectedHeaderParameters, decodeJwt, decodeProtectedHeader, errors, jwtVerify } from "jose";
+import {
+  type JWTPayload,
+  type ProtectedHeaderParameters,
+  decodeJwt,
+  decodeProtectedHeader,
+  errors,
+  jwtVerify,
+} from "jose";
 import { LIMITS } from "../../wire/limits.ts";
 import { type Refusal, refusal } from "../../wire/refusals.ts";
 import { type Result, err, ok } from "../../wire/result.ts";
@@ -108,7 +115,10 @@ function checkHeader(header: ProtectedHeaderParameters, issuer: Issuer): Result<
   if (header.typ !== undefined && (typeof header.typ !== "string" || !TYPES.has(header.typ.toLowerCase()))) {
     return err("type_not_allowed");
   }
-  if (header.kid !== undefined && (typeof header.kid !== "string" || header.kid.length > LIMITS.http.identityName)) {
+  if (
+    header.kid !== undefined &&
+    (typeof header.kid !== "string" || header.kid.length > LIMITS.http.identityName)
+  ) {
     return err("header_not_allowed");
   }
   return ok(undefined);
@@ -129,7 +139,8 @@ function toProblem(error: unknown): IdentityProblem {
     if (error.claim === "nbf" || error.claim === "iat") return "not_yet_valid";
     return "claim_missing";
   }
-  if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) return "key_unknown";
+  if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
+    return "key_unknown";
   if (error instanceof errors.JOSEAlgNotAllowed) return "algorithm_not_allowed";
   if (error instanceof errors.JWSSignatureVerificationFailed) return "signature_wrong";
   // Anything else (a key of the wrong kind, a malformed signature) is a token that cannot be verified.
@@ -138,10 +149,13 @@ function toProblem(error: unknown): IdentityProblem {
 
 function toRefusal(problem: IdentityProblem): Refusal {
   const hint = "run sally login, or give a fresh token of a configured issuer";
-  if (problem === "expired") return refusal("token_expired", "your identity provider's token has expired", { hint });
+  if (problem === "expired")
+    return refusal("token_expired", "your identity provider's token has expired", { hint });
   if (problem === "provider_unreachable" || problem === "provider_malformed") {
     const message = "the gateway cannot read the identity provider's keys, so it cannot check your token";
-    return refusal("token_invalid", message, { hint: "try again in a minute; if it stays, tell an administrator" });
+    return refusal("token_invalid", message, {
+      hint: "try again in a minute; if it stays, tell an administrator",
+    });
   }
   return refusal("token_invalid", "your identity provider's token is not accepted here", { hint });
 }

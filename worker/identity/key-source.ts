@@ -18,7 +18,11 @@ export type KeySource = {
    * Keys to verify a token of `issuer` with key id `kid`. `now` in milliseconds since the epoch. Keys that
    * lack `kid` are given too, when reading them again did not help or was not due.
    */
-  readonly keys: (issuer: string, kid: string | undefined, now: number) => Promise<Result<JWTVerifyGetKey, KeyProblem>>;
+  readonly keys: (
+    issuer: string,
+    kid: string | undefined,
+    now: number,
+  ) => Promise<Result<JWTVerifyGetKey, KeyProblem>>;
 };
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -90,7 +94,8 @@ async function readKeys(fetch: Fetch, issuer: string): Promise<Result<JSONWebKey
   if (!discovery.ok) return discovery;
   const { issuer: named, jwks_uri: keysUrl } = discovery.value;
   // Section 4.3: the issuer in the document must be the one that was asked for, exactly.
-  if (named !== issuer || typeof keysUrl !== "string" || !mayFetch(keysUrl, issuer)) return err("provider_malformed");
+  if (named !== issuer || typeof keysUrl !== "string" || !mayFetch(keysUrl, issuer))
+    return err("provider_malformed");
   const document = await readJson(fetch, keysUrl);
   if (!document.ok) return document;
   const { keys } = document.value;
@@ -103,13 +108,20 @@ async function readKeys(fetch: Fetch, issuer: string): Promise<Result<JSONWebKey
 function isPublicKey(key: unknown): boolean {
   if (typeof key !== "object" || key === null) return false;
   const { kty, d, use } = key as Record<string, unknown>;
-  return (kty === "RSA" || kty === "EC" || kty === "OKP") && d === undefined && (use === undefined || use === "sig");
+  return (
+    (kty === "RSA" || kty === "EC" || kty === "OKP") &&
+    d === undefined &&
+    (use === undefined || use === "sig")
+  );
 }
 
 /** Keys travel over TLS, except from a provider that itself runs on this machine. */
 function mayFetch(url: string, issuer: string): boolean {
   const parsed = URL.parse(url);
-  return parsed !== null && (parsed.protocol === "https:" || (parsed.protocol === "http:" && issuer.startsWith("http:")));
+  return (
+    parsed !== null &&
+    (parsed.protocol === "https:" || (parsed.protocol === "http:" && issuer.startsWith("http:")))
+  );
 }
 
 async function readJson(fetch: Fetch, url: string): Promise<Result<Record<string, unknown>, KeyProblem>> {
@@ -127,7 +139,9 @@ async function readJson(fetch: Fetch, url: string): Promise<Result<Record<string
     const text = await readText(response);
     if (text === undefined) return err("provider_malformed");
     const json: unknown = JSON.parse(text);
-    return typeof json === "object" && json !== null ? ok(json as Record<string, unknown>) : err("provider_malformed");
+    return typeof json === "object" && json !== null
+      ? ok(json as Record<string, unknown>)
+      : err("provider_malformed");
   } catch (error) {
     return err(error instanceof SyntaxError ? "provider_malformed" : "provider_unreachable");
   }

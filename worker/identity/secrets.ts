@@ -17,7 +17,7 @@ const JOIN_TOKEN = /^sjt_[A-Za-z0-9_-]{43}$/;
 
 /** SHA-256 of a secret, base64url. The secrets are random and long, so no salt or stretching is needed. */
 async function hashSecret(secret: string): Promise<string> {
-  return base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", utf8(secret) as Uint8Array<ArrayBuffer>)));
+  return base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", utf8(secret))));
 }
 
 function checkRandom(random: Uint8Array): void {
@@ -34,7 +34,10 @@ export async function newTicket(
 ): Promise<{ readonly ticket: string; readonly record: TicketRecord }> {
   checkRandom(random);
   const ticket = `tkt_${base64url(random)}`;
-  return { ticket, record: { hash: await hashSecret(ticket), expiresAt: now + LIMITS.time.ticket, used: false } };
+  return {
+    ticket,
+    record: { hash: await hashSecret(ticket), expiresAt: now + LIMITS.time.ticket, used: false },
+  };
 }
 
 /** The record to store, marked as used, or a refusal that does not say why. */
@@ -46,7 +49,8 @@ export async function useTicket(
   const invalid = err(refusal("ticket_invalid", "the ticket is not valid, or no longer"));
   if (!TICKET.test(ticket)) return invalid;
   const hash = await hashSecret(ticket);
-  if (record === undefined || record.used || record.expiresAt <= now || !sameHash(record.hash, hash)) return invalid;
+  if (record === undefined || record.used || record.expiresAt <= now || !sameHash(record.hash, hash))
+    return invalid;
   return ok({ ...record, used: true });
 }
 

@@ -91,7 +91,9 @@ export async function verifySessionToken(
   gateway: string,
   now: number,
 ): Promise<Result<VerifiedToken, Refusal>> {
-  const invalid = err(refusal("token_invalid", "your session token is not valid", { hint: "run sally login" }));
+  const invalid = err(
+    refusal("token_invalid", "your session token is not valid", { hint: "run sally login" }),
+  );
   if (token.length > LIMITS.http.token) return invalid;
   try {
     const header = decodeProtectedHeader(token);
@@ -107,10 +109,16 @@ export async function verifySessionToken(
       requiredClaims: ["sub", "jti", "iat", "exp", "principal"],
     });
     const { principal, resources = null, jti, iat, exp } = payload as Record<string, unknown>;
-    if (!isPrincipal(principal) || typeof jti !== "string" || typeof iat !== "number" || typeof exp !== "number") {
+    if (
+      !isPrincipal(principal) ||
+      typeof jti !== "string" ||
+      typeof iat !== "number" ||
+      typeof exp !== "number"
+    ) {
       return invalid;
     }
-    if (!isNames(resources) || (exp - iat) * 1000 > LIMITS.time.sessionToken || iat * 1000 > now + 1000) return invalid;
+    if (!isNames(resources) || (exp - iat) * 1000 > LIMITS.time.sessionToken || iat * 1000 > now + 1000)
+      return invalid;
     const { type, issuer, subject, name, groups } = principal;
     return ok({
       principal: { type, issuer, subject, name, groups },

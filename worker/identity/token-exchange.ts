@@ -46,7 +46,8 @@ const RESOURCE_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeRequest, OAuthError> {
   const names = [...form.keys()];
   const repeated = names.find((name, at) => !REPEATABLE.has(name) && names.indexOf(name) !== at);
-  if (repeated !== undefined) return err(oauthError("invalid_request", "a parameter is there more than once"));
+  if (repeated !== undefined)
+    return err(oauthError("invalid_request", "a parameter is there more than once"));
   if (form.get("grant_type") === null) return err(oauthError("invalid_request", "grant_type is missing"));
   if (form.get("grant_type") !== TOKEN_EXCHANGE_GRANT) {
     return err(oauthError("unsupported_grant_type", `grant_type has to be ${TOKEN_EXCHANGE_GRANT}`));
@@ -58,7 +59,8 @@ export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeR
   if (form.has("authorization_details")) {
     return err(oauthError("invalid_authorization_details", "authorization_details is not supported"));
   }
-  if ((form.get("scope") ?? "") !== "") return err(oauthError("invalid_scope", "there are no scopes; use resource"));
+  if ((form.get("scope") ?? "") !== "")
+    return err(oauthError("invalid_scope", "there are no scopes; use resource"));
   if (form.getAll("audience").some((audience) => audience !== "")) {
     return err(oauthError("invalid_target", "audience is not supported; name resources with resource"));
   }
@@ -81,7 +83,11 @@ export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeR
   if (!resources.every((name) => RESOURCE_NAME.test(name))) {
     return err(oauthError("invalid_target", "a resource is named by its name in the configuration"));
   }
-  return ok({ subjectToken, subjectTokenType, resources: resources.length === 0 ? null : [...new Set(resources)] });
+  return ok({
+    subjectToken,
+    subjectTokenType,
+    resources: resources.length === 0 ? null : [...new Set(resources)],
+  });
 }
 
 /**
@@ -91,7 +97,11 @@ export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeR
  */
 export function tokenRefused(problem: IdentityProblem): OAuthError {
   if (problem === "provider_unreachable" || problem === "provider_malformed") {
-    return oauthError("temporarily_unavailable", "the identity provider cannot be reached; try again later", 503);
+    return oauthError(
+      "temporarily_unavailable",
+      "the identity provider cannot be reached; try again later",
+      503,
+    );
   }
   return oauthError("invalid_request", "the subject token is not accepted");
 }

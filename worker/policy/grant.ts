@@ -113,7 +113,8 @@ export function encodeGrant(grant: Grant): string {
  */
 export function decodeGrant(header: string | null): Result<Grant, Refusal> {
   const malformed = err(refusal("internal", "the grant between the gateway's parts is malformed"));
-  if (header === null || !/^[A-Za-z0-9_-]+$/.test(header) || header.length > LIMITS.http.token) return malformed;
+  if (header === null || !/^[A-Za-z0-9_-]+$/.test(header) || header.length > LIMITS.http.token)
+    return malformed;
   let json: unknown;
   try {
     const binary = atob(header.replaceAll("-", "+").replaceAll("_", "/"));

@@ -96,7 +96,9 @@ function checkFile(
     }
   } catch {
     cedar.restart();
-    return err([errorAt(source, 0, "too complex to be evaluated safely; split or simplify the policies in this file")]);
+    return err([
+      errorAt(source, 0, "too complex to be evaluated safely; split or simplify the policies in this file"),
+    ]);
   }
   if (answer.type === "failure") return err(answer.errors.map((e) => cedarError(source, e, 0)));
 
@@ -107,7 +109,9 @@ function checkFile(
     if (result.ok) policies.push(result.value);
     else errors.push(...result.error);
   });
-  return errors.length > 0 ? err(errors.toSorted((a, b) => a.line - b.line || a.column - b.column)) : ok(policies);
+  return errors.length > 0
+    ? err(errors.toSorted((a, b) => a.line - b.line || a.column - b.column))
+    : ok(policies);
 }
 
 /** Cedar's message without its internal policy numbers, at the place that it names. */
@@ -117,7 +121,9 @@ function cedarError(source: PolicySource, error: DetailedError, baseOffset: numb
   const offset = baseOffset + (location === undefined ? 0 : fromByteOffset(base, location.start));
   const label = location?.label == null ? "" : ` (${location.label})`;
   const help = error.help == null ? "" : `; ${error.help}`;
-  const template = error.message.includes("template") ? "templates (?principal, ?resource) are not supported" : undefined;
+  const template = error.message.includes("template")
+    ? "templates (?principal, ?resource) are not supported"
+    : undefined;
   const message = error.message
     .replace(/^failed to parse policies from string: /, "")
     .replace(/^for policy `[^`]*`, /, "");
@@ -151,7 +157,8 @@ function validationErrors(
   });
 }
 
-const ATTRIBUTE_ERROR = /^for policy `[^`]*`, (attribute `[^`]*`) in context for Action::"([^"]*)" not found$/;
+const ATTRIBUTE_ERROR =
+  /^for policy `[^`]*`, (attribute `[^`]*`) in context for Action::"([^"]*)" not found$/;
 const SHOWN_ACTIONS = 6;
 
 /** Cedar complains once for each action without the attribute; the author made one mistake. */
@@ -201,14 +208,18 @@ function checkPolicy(
     // Cedar gives null for an annotation without a value, whatever its types say.
     const value = (annotations[name] as string | null) ?? "";
     if (value === "" || value.length > limit || HIDDEN.test(value)) {
-      complain(offsetOf(name), `@${name} needs a value of 1 to ${limit} visible characters, such as ${EXAMPLES[name]}`);
+      complain(
+        offsetOf(name),
+        `@${name} needs a value of 1 to ${limit} visible characters, such as ${EXAMPLES[name]}`,
+      );
       return undefined;
     }
     return value;
   };
 
   for (const name of Object.keys(annotations)) {
-    if (!ANNOTATIONS.some((known) => known === name)) complain(offsetOf(name), `unknown annotation @${name}; ${ALLOWED}`);
+    if (!ANNOTATIONS.some((known) => known === name))
+      complain(offsetOf(name), `unknown annotation @${name}; ${ALLOWED}`);
   }
   const id = read("id", 128) ?? `${source.file}:${number}`;
   const reason = read("reason", 500);
@@ -218,10 +229,16 @@ function checkPolicy(
   if (quorumText !== undefined) {
     quorum = /^[1-9][0-9]?$/.test(quorumText) ? Number(quorumText) : 0;
     if (quorum < 1 || quorum > MAX_QUORUM) {
-      complain(offsetOf("quorum"), `@quorum is how many reviewers have to approve: a number from 1 to ${MAX_QUORUM}`);
+      complain(
+        offsetOf("quorum"),
+        `@quorum is how many reviewers have to approve: a number from 1 to ${MAX_QUORUM}`,
+      );
     }
     if (!Object.hasOwn(annotations, "approval")) {
-      complain(offsetOf("quorum"), `@quorum says how many of a group have to approve, so it needs @approval("group") beside it`);
+      complain(
+        offsetOf("quorum"),
+        `@quorum says how many of a group have to approve, so it needs @approval("group") beside it`,
+      );
     }
   }
   if (json.effect === "forbid" && Object.hasOwn(annotations, "approval")) {
@@ -251,7 +268,10 @@ const EXAMPLES = {
   reason: `@reason("schema changes go through migrations")`,
 } as const;
 
-function checkReference(reference: EntityReference, complain: (offset: number, message: string) => void): void {
+function checkReference(
+  reference: EntityReference,
+  complain: (offset: number, message: string) => void,
+): void {
   if ((reference.type === "User" || reference.type === "Workload") && !/^[^#]+#./.test(reference.id)) {
     const example = `${reference.type}::"https://issuer.example#subject"`;
     complain(reference.offset, `a ${reference.type} is named by issuer and subject: ${example}`);

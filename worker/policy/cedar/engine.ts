@@ -33,7 +33,9 @@ export type PolicyEngine = {
   /** Version of the loaded policies; undefined before the first `load`. */
   readonly version: number | undefined;
   /** Checks policies without loading them. Errors carry file, line and column. */
-  readonly check: (sources: readonly PolicySource[]) => Result<readonly CheckedPolicy[], readonly ConfigError[]>;
+  readonly check: (
+    sources: readonly PolicySource[],
+  ) => Result<readonly CheckedPolicy[], readonly ConfigError[]>;
   /** Checks and loads; when something is wrong the policies loaded before stay in force. */
   readonly load: (version: number, sources: readonly PolicySource[]) => Result<void, readonly ConfigError[]>;
   /** Decides one action of a principal on a resource, or on the gateway itself (`config:*`). */
@@ -63,7 +65,9 @@ export function createPolicyEngine(cedar: CedarModule): PolicyEngine {
   const prepare = (policies: Loaded): boolean => {
     if (cedar.slot === policies) return true;
     try {
-      const staticPolicies = Object.fromEntries([...policies.policies].map(([id, policy]) => [id, policy.text]));
+      const staticPolicies = Object.fromEntries(
+        [...policies.policies].map(([id, policy]) => [id, policy.text]),
+      );
       cedar.slot = undefined;
       const schema = cedar.preparseSchema(SCHEMA_NAME, SCHEMA);
       const set = cedar.preparsePolicySet(POLICY_SET, { staticPolicies });
@@ -118,7 +122,10 @@ export function createPolicyEngine(cedar: CedarModule): PolicyEngine {
   };
 
   const explain: PolicyEngine["explain"] = (principal, target, operation) => {
-    const actions = operation.actions.map((action) => ({ action, decision: decide(principal, target, action) }));
+    const actions = operation.actions.map((action) => ({
+      action,
+      decision: decide(principal, target, action),
+    }));
     return { decision: strictest(actions.map(({ decision }) => decision)), actions };
   };
 
@@ -255,24 +262,38 @@ function denyRefusal(forbids: readonly CheckedPolicy[], target: Target, action: 
   });
 }
 
-function evaluationRefusal(target: Target, action: Action, failed: readonly DeterminingPolicy[] = []): Refusal {
+function evaluationRefusal(
+  target: Target,
+  action: Action,
+  failed: readonly DeterminingPolicy[] = [],
+): Refusal {
   const ids = failed.map((policy) => policy.id).join(", ");
   const which = ids === "" ? "the policies" : `policy ${ids}`;
-  return refusal("policy_error", `${describeAction(action)}${place(target)} is denied: ${which} could not be evaluated`, {
-    hint: "an administrator has to correct the policy; until then the gateway refuses",
-  });
+  return refusal(
+    "policy_error",
+    `${describeAction(action)}${place(target)} is denied: ${which} could not be evaluated`,
+    {
+      hint: "an administrator has to correct the policy; until then the gateway refuses",
+    },
+  );
 }
 
 function problemRefusal(problem: RequestProblem, target: Target, action: Action): Refusal {
   switch (problem) {
     case "unknown_operation":
-      return refusal("unknown_operation", `${action.action}${place(target)} is denied: no policy can speak about it`);
+      return refusal(
+        "unknown_operation",
+        `${action.action}${place(target)} is denied: no policy can speak about it`,
+      );
     case "over_limit": {
       const limit = LIMITS.policy.contextSet;
       const message = `${action.action}${place(target)} is denied: it names more than ${limit} relations or functions`;
       return refusal("statement_over_limit", message, { hint: "split it into smaller statements" });
     }
     case "principal_malformed":
-      return refusal("policy_error", `${action.action}${place(target)} is denied: the identity is not usable in policy`);
+      return refusal(
+        "policy_error",
+        `${action.action}${place(target)} is denied: the identity is not usable in policy`,
+      );
   }
 }

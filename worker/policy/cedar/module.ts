@@ -41,7 +41,7 @@ export type CedarModule = Functions & {
 };
 
 // The glue has no types of its own; `Functions` takes them from the package's other entry point.
-const glue = untypedGlue as unknown as Glue;
+const glue = untypedGlue as Glue;
 
 /** Starts Cedar from its compiled WebAssembly (`@cedar-policy/cedar-wasm/web/cedar_wasm_bg.wasm`). */
 export function openCedar(compiled: WebAssembly.Module): CedarModule {

@@ -80,7 +80,8 @@ function buildContext(action: Action): Context | undefined {
       return {};
     default: {
       const { reads, writes, hasWhere, functions } = action.facts;
-      if (Math.max(reads.length, writes.length, functions.length) > LIMITS.policy.contextSet) return undefined;
+      if (Math.max(reads.length, writes.length, functions.length) > LIMITS.policy.contextSet)
+        return undefined;
       return { reads: [...reads], writes: [...writes], hasWhere, functions: [...functions] };
     }
   }

@@ -59,7 +59,10 @@ export function scanPolicies(text: string): Result<readonly PolicyText[], ScanPr
     if (token === '"') return err({ offset, message: "this string is not closed" });
     start ??= offset;
     if (offset + token.length - start > LIMITS.policy.onePolicy) {
-      return err({ offset: start, message: `a policy may have at most ${LIMITS.policy.onePolicy} characters` });
+      return err({
+        offset: start,
+        message: `a policy may have at most ${LIMITS.policy.onePolicy} characters`,
+      });
     }
     const isName = /^[A-Za-z_]/.test(token);
     if (token === "(" || token === "[" || token === "{") depth++;
@@ -101,7 +104,15 @@ export function scanPolicies(text: string): Result<readonly PolicyText[], ScanPr
 
 // The escapes of Cedar's strings; the rest of them (\x, \u) is written by nobody in an entity's name.
 function unescape(token: string): string | undefined {
-  const escapes: Record<string, string> = { '"': '"', "\\": "\\", "'": "'", n: "\n", r: "\r", t: "\t", "0": "\0" };
+  const escapes: Record<string, string> = {
+    '"': '"',
+    "\\": "\\",
+    "'": "'",
+    n: "\n",
+    r: "\r",
+    t: "\t",
+    "0": "\0",
+  };
   let known = true;
   const value = token.slice(1, -1).replace(/\\([^])/g, (_, character: string) => {
     const replacement = escapes[character];
@@ -117,7 +128,7 @@ export function positionAt(text: string, offset: number): { readonly line: numbe
   const lineStart = before.lastIndexOf("\n") + 1;
   let line = 1;
   for (let at = before.indexOf("\n"); at !== -1; at = before.indexOf("\n", at + 1)) line++;
-  return { line, column: [...before.slice(lineStart)].length + 1 };
+  return { line, column: Array.from(before.slice(lineStart)).length + 1 };
 }
 
 /** The UTF-16 offset of a UTF-8 byte offset, which is what Cedar's messages carry. */
