@@ -104,8 +104,7 @@ export class TunnelSocket {
   /** Opens a channel to the peer. What is written waits for its OPENED; undefined when there are too many. */
   open(payload: unknown, onOpened?: (payload: unknown) => void): TunnelChannel | undefined {
     const number = nextChannel(this.#tunnel);
-    if (this.#closed !== undefined || !addChannel(this.#tunnel, number, "opening").ok)
-      return undefined;
+    if (this.#closed !== undefined || !addChannel(this.#tunnel, number, "opening").ok) return undefined;
     const channel = this.#newChannel(number, onOpened);
     this.#send({ kind: "open", channel: number, payload });
     return channel;
@@ -126,8 +125,7 @@ export class TunnelSocket {
   #newChannel(number: number, onOpened?: (payload: unknown) => void): TunnelChannel {
     const channel = new TunnelChannel(number, {
       send: (frame) => this.#send(frame),
-      sendable: () =>
-        this.#socket.bufferedAmount >= CONGESTED ? 0 : sendable(this.#tunnel, number),
+      sendable: () => (this.#socket.bufferedAmount >= CONGESTED ? 0 : sendable(this.#tunnel, number)),
       sendData: (bytes) => {
         spend(this.#tunnel, number, bytes.length);
         this.#send({ kind: "data", channel: number, bytes });
@@ -263,6 +261,7 @@ export class TunnelChannel extends Duplex {
   #theyEnded = false;
   #remoteClose: CloseReason | undefined;
   #reported: CloseReason = { code: "internal", message: "the channel was given up" };
+  #closeAtEnd = false;
   #outgoing: Uint8Array[] = [];
   #written: ((error?: Error | null) => void) | undefined;
   #wantsData = false;
@@ -300,6 +299,13 @@ export class TunnelChannel extends Duplex {
   close(reason: CloseReason): void {
     this.#reported = reason;
     this.destroy();
+  }
+
+  /** Sends what has been written, then CLOSE with the reason in place of END. */
+  finish(reason: CloseReason): void {
+    this.#reported = reason;
+    this.#closeAtEnd = true;
+    this.end();
   }
 
   /** A frame for this channel, already checked by the machine. */
@@ -425,8 +431,7 @@ export class TunnelChannel extends Duplex {
   #fail(): void {
     const reason = this.#remoteClose;
     if (reason === undefined || reason.code === DONE.code || this.destroyed) return;
-    if (this.#incoming.length === 0 && this.readableLength === 0)
-      this.destroy(new ChannelClosed(reason));
+    if (this.#incoming.length === 0 && this.readableLength === 0) this.destroy(new ChannelClosed(reason));
   }
 
   /** Destroying drops the stream's own buffer, and nothing else tells that the reader has emptied it. */
@@ -441,11 +446,7 @@ export class TunnelChannel extends Duplex {
     this.#deliver();
   }
 
-  override _write(
-    chunk: Buffer,
-    _encoding: BufferEncoding,
-    written: (error?: Error | null) => void,
-  ): void {
+  override _write(chunk: Buffer, _encoding: BufferEncoding, written: (error?: Error | null) => void): void {
     this.#queue([chunk], written);
   }
 
@@ -472,6 +473,12 @@ export class TunnelChannel extends Duplex {
   #sendEnd(): void {
     const finished = this.#finished;
     if (finished === undefined) return;
+    if (this.#closeAtEnd) {
+      this.#finished = undefined;
+      finished();
+      this.destroy();
+      return;
+    }
     if (this.#port.end()) this.#port.send({ kind: "end", channel: this.number });
     else if (this.#remoteClose === undefined) return;
     this.#finished = undefined;
@@ -479,7 +486,7 @@ export class TunnelChannel extends Duplex {
   }
 
   override _destroy(error: Error | null, destroyed: (error?: Error | null) => void): void {
-    const orderly = this.readableEnded && this.writableFinished;
+    const orderly = this.readableEnded && this.writableFinished && !this.#closeAtEnd;
     const reason = orderly
       ? DONE
       : error instanceof Error

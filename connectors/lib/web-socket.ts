@@ -49,10 +49,7 @@ export function webSocketUrl(gateway: string, path: string): string {
  * Opens a WebSocket. It comes back paused, so that nothing which arrives at once is lost: whoever attaches the
  * message listener (TunnelSocket does) calls `resume()`.
  */
-export function dial(
-  url: string,
-  options: DialOptions = {},
-): Promise<Result<WebSocket, DialFailure>> {
+export function dial(url: string, options: DialOptions = {}): Promise<Result<WebSocket, DialFailure>> {
   return new Promise((resolve) => {
     let settled = false;
     const socket = new WebSocket(url, WEBSOCKET_PROTOCOL, {
@@ -75,8 +72,7 @@ export function dial(
       }
       resolve(result);
     };
-    const onError = (error: Error) =>
-      finish(err({ reason: "unreachable", message: networkReason(error) }));
+    const onError = (error: Error) => finish(err({ reason: "unreachable", message: networkReason(error) }));
     socket.once("open", () => {
       socket.pause();
       finish(ok(socket));
@@ -88,13 +84,7 @@ export function dial(
       const answer = () => {
         request.destroy();
         finish(
-          err(
-            refused(
-              response.statusCode ?? 0,
-              Buffer.concat(chunks),
-              response.headers["retry-after"],
-            ),
-          ),
+          err(refused(response.statusCode ?? 0, Buffer.concat(chunks), response.headers["retry-after"])),
         );
       };
       response.setTimeout(5000, answer);
@@ -113,9 +103,7 @@ export function dial(
 
 function refused(status: number, body: Buffer, retryAfter: string | undefined): DialFailure {
   const seconds =
-    retryAfter !== undefined && /^\d{1,5}$/.test(retryAfter)
-      ? { retryAfter: Number(retryAfter) }
-      : {};
+    retryAfter !== undefined && /^\d{1,5}$/.test(retryAfter) ? { retryAfter: Number(retryAfter) } : {};
   const problem = parseProblem(body);
   return {
     reason: "refused",

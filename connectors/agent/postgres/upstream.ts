@@ -1,0 +1,113 @@
+/** PostgreSQL resources: `postgres` channels are native sessions, `postgres-catalogue` channels read the catalogue. */
+import { readFile } from "node:fs/promises";
+import { performance } from "node:perf_hooks";
+import { createSecureContext } from "node:tls";
+import { PostgresOpen } from "../../../wire/control.ts";
+import { LIMITS } from "../../../wire/limits.ts";
+import { type Result, err, ok } from "../../../wire/result.ts";
+import type { TunnelChannel } from "../../lib/tunnel-socket.ts";
+import type { Log } from "../log.ts";
+import type { Protocol } from "../upstream.ts";
+import { PostgresConfig } from "./config.ts";
+import { type Connection, type Target, connect, reset } from "./connect.ts";
+import { Credential } from "./credential.ts";
+import { type OpenFailure, closeReason, failureFields } from "./failure.ts";
+import { type LoggedIn, login, parameterProblem } from "./login.ts";
+import { relay } from "./session.ts";
+
+/** A resource and how to log in to it. */
+export type Server = {
+  readonly resource: string;
+  readonly target: Target;
+  readonly user: string;
+  readonly database: string;
+  readonly credential: Credential;
+};
+
+export const postgres: Protocol<PostgresConfig> = {
+  name: "postgres",
+  config: PostgresConfig,
+  create: async (resource, config) => {
+    const ca = config.ca === undefined ? ok(undefined) : await readAuthorities(config.ca);
+    if (!ca.ok) return err({ path: ["ca"], message: ca.error });
+    const server: Server = {
+      resource,
+      target: { address: config.address, tls: config.tls, ca: ca.value },
+      user: config.user,
+      database: config.database,
+      credential: new Credential(config.password),
+    };
+    return ok({
+      channels: { postgres: (channel, payload, log) => serveSession(server, channel, payload, log) },
+      close: () => undefined,
+    });
+  },
+};
+
+async function readAuthorities(path: string): Promise<Result<string, string>> {
+  try {
+    const pem = await readFile(path, "utf8");
+    if (!pem.includes("-----BEGIN CERTIFICATE-----")) return err(`${path} holds no PEM certificate`);
+    createSecureContext({ ca: pem });
+    return ok(pem);
+  } catch (error) {
+    return err(`${path} cannot be used (${(error as NodeJS.ErrnoException).code ?? "not readable"})`);
+  }
+}
+
+/** Connects and logs in. `signal` gives up; the whole takes at most LIMITS.time.upstreamOpen. */
+export async function openServer(
+  server: Server,
+  parameters: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<Result<{ connection: Connection; login: LoggedIn }, OpenFailure>> {
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.time.upstreamOpen)]);
+  const password = await server.credential.password(performance.now());
+  if (!password.ok) return err({ step: "credential", detail: password.error });
+  const connection = await connect(server.target, bounded);
+  if (!connection.ok) return connection;
+  const { user, database, credential } = server;
+  const derive = credential.derive.bind(credential);
+  const loggedIn = await login(
+    connection.value,
+    { user, database, password: password.value, parameters, derive },
+    bounded,
+  );
+  if (!loggedIn.ok) {
+    reset(connection.value);
+    if (loggedIn.error.kind !== "network") credential.forget();
+    return err({ step: "login", ...loggedIn.error });
+  }
+  return ok({ connection: connection.value, login: loggedIn.value });
+}
+
+async function serveSession(
+  server: Server,
+  channel: TunnelChannel,
+  payload: unknown,
+  log: Log,
+): Promise<void> {
+  const open = PostgresOpen.safeParse(payload);
+  if (!open.success)
+    return channel.close({ code: "request_invalid", message: "the request to open is malformed" });
+  const problem = parameterProblem(open.data.parameters);
+  if (problem !== undefined) return channel.close({ code: "setting_not_allowed", message: problem });
+  const gone = new AbortController();
+  channel.listen({ onRemoteClose: () => gone.abort() });
+  const started = performance.now();
+  const opened = await openServer(server, open.data.parameters, gone.signal);
+  if (gone.signal.aborted) {
+    if (opened.ok) reset(opened.value.connection);
+    log.info("given up while opening");
+    return;
+  }
+  if (!opened.ok) {
+    log.error("upstream not opened", failureFields(opened.error));
+    return channel.close(closeReason(server.resource, opened.error));
+  }
+  log.info("upstream opened", {
+    milliseconds: Math.round(performance.now() - started),
+    tls: server.target.tls,
+  });
+  await relay(channel, { target: server.target, database: server.database, ...opened.value }, log);
+}
