@@ -43,39 +43,26 @@ const CLOSE_BRACKET = 0x5d;
 export function checkText(sql: string): Result<Measure, Refusal> {
   // A UTF-16 unit is at least one byte, so this bounds the work of everything below.
   if (sql.length > LIMITS.postgres.sql) return err(tooLong());
-  if (sql.includes("\0"))
-    return err(refusal("statement_not_parsed", "the statement holds a NUL character"));
+  if (sql.includes("\0")) return err(refusal("statement_not_parsed", "the statement holds a NUL character"));
   if (!sql.isWellFormed())
     return err(refusal("statement_not_parsed", "the statement is not valid Unicode text"));
   const found = measure(sql);
   if (found.bytes > LIMITS.postgres.sql) return err(tooLong());
-  if (
-    found.operatorRunWork > LIMITS.sql.operatorRunWork ||
-    found.operatorRunBound > OPERATOR_RUN_BOUND
-  ) {
-    return err(
-      refusal("statement_over_limit", "the statement holds too long a run of operator characters"),
-    );
+  if (found.operatorRunWork > LIMITS.sql.operatorRunWork || found.operatorRunBound > OPERATOR_RUN_BOUND) {
+    return err(refusal("statement_over_limit", "the statement holds too long a run of operator characters"));
   }
   if (found.nesting > LIMITS.sql.depth) {
     return err(
-      refusal(
-        "statement_over_limit",
-        `the statement nests brackets deeper than ${LIMITS.sql.depth}`,
-      ),
+      refusal("statement_over_limit", `the statement nests brackets deeper than ${LIMITS.sql.depth}`),
     );
   }
   return ok(found);
 }
 
 function tooLong(): Refusal {
-  return refusal(
-    "statement_over_limit",
-    `the statement is longer than ${LIMITS.postgres.sql} bytes`,
-    {
-      hint: "send it as several statements, or load data with COPY",
-    },
-  );
+  return refusal("statement_over_limit", `the statement is longer than ${LIMITS.postgres.sql} bytes`, {
+    hint: "send it as several statements, or load data with COPY",
+  });
 }
 
 /**
@@ -173,12 +160,7 @@ function commentStart(sql: string, at: number, end: number): number {
 }
 
 function endOfLine(sql: string, at: number): number {
-  while (
-    at < sql.length &&
-    sql.charCodeAt(at) !== NEWLINE &&
-    sql.charCodeAt(at) !== CARRIAGE_RETURN
-  )
-    at++;
+  while (at < sql.length && sql.charCodeAt(at) !== NEWLINE && sql.charCodeAt(at) !== CARRIAGE_RETURN) at++;
   return at;
 }
 
@@ -222,8 +204,7 @@ function endOfDollarQuoted(sql: string, at: number): number {
   const first = sql.charCodeAt(tagEnd);
   if (isIdentifierStart[first] || first >= 0x80) {
     tagEnd++;
-    for (let unit = sql.charCodeAt(tagEnd); isTagContinuation(unit); unit = sql.charCodeAt(tagEnd))
-      tagEnd++;
+    for (let unit = sql.charCodeAt(tagEnd); isTagContinuation(unit); unit = sql.charCodeAt(tagEnd)) tagEnd++;
   }
   if (sql.charCodeAt(tagEnd) !== DOLLAR) return at + 1;
   const delimiter = sql.slice(at, tagEnd + 1);
@@ -236,11 +217,7 @@ function isTagContinuation(unit: number): boolean {
 }
 
 function endOfIdentifier(sql: string, at: number): number {
-  for (
-    let unit = sql.charCodeAt(at);
-    isTagContinuation(unit) || unit === DOLLAR;
-    unit = sql.charCodeAt(at)
-  )
+  for (let unit = sql.charCodeAt(at); isTagContinuation(unit) || unit === DOLLAR; unit = sql.charCodeAt(at))
     at++;
   return at;
 }

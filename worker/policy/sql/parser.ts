@@ -81,9 +81,7 @@ export async function createSqlParser(
       return answer;
     } catch {
       current = undefined;
-      return err(
-        refusal("statement_over_limit", "the statement is too deep or too large to be parsed"),
-      );
+      return err(refusal("statement_over_limit", "the statement is too deep or too large to be parsed"));
     }
   };
 
@@ -156,11 +154,7 @@ function parseRaw(module: EmscriptenModule, sql: string, bytes: number): Result<
     error === 0
       ? ok(readString(module, word(result)))
       : err(
-          refusal(
-            "statement_not_parsed",
-            readString(module, word(error)),
-            position(sql, word(error + 16)),
-          ),
+          refusal("statement_not_parsed", readString(module, word(error)), position(sql, word(error + 16))),
         );
   module._free(text);
   module._wasm_free_parse_result(result);
@@ -194,26 +188,18 @@ type RawStatement = {
   readonly stmt_len?: number;
 };
 
-function statementsOf(
-  tree: string,
-  sql: string,
-  bytes: number,
-): Result<ParsedStatement[], Refusal> {
+function statementsOf(tree: string, sql: string, bytes: number): Result<ParsedStatement[], Refusal> {
   const parsed = JSON.parse(tree) as { readonly stmts?: readonly RawStatement[] };
   const raw = parsed.stmts ?? [];
   if (raw.length > LIMITS.sql.statements) {
     return err(
-      refusal(
-        "statement_over_limit",
-        `more than ${LIMITS.sql.statements} statements in one message`,
-      ),
+      refusal("statement_over_limit", `more than ${LIMITS.sql.statements} statements in one message`),
     );
   }
   const offsets = new Offsets(sql, bytes);
   const statements: ParsedStatement[] = [];
   for (const { stmt, stmt_location: startByte = 0, stmt_len: length = 0 } of raw) {
-    if (stmt === undefined)
-      return err(refusal("statement_not_parsed", "the statement could not be read"));
+    if (stmt === undefined) return err(refusal("statement_not_parsed", "the statement could not be read"));
     const start = offsets.index(startByte);
     const end = length === 0 ? sql.length : offsets.index(startByte + length);
     statements.push({ node: stmt, start, end, text: sql.slice(start, end), startByte });
