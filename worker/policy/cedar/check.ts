@@ -121,13 +121,17 @@ function cedarError(source: PolicySource, error: DetailedError, baseOffset: numb
   const offset = baseOffset + (location === undefined ? 0 : fromByteOffset(base, location.start));
   const label = location?.label == null ? "" : ` (${location.label})`;
   const help = error.help == null ? "" : `; ${error.help}`;
+  const gateway = / on entity type `Gateway` not found/.test(error.message);
+  const resourceOnly = gateway
+    ? "; write `resource is Resource` in the policy's scope if it is only about resources"
+    : "";
   const template = error.message.includes("template")
     ? "templates (?principal, ?resource) are not supported"
     : undefined;
   const message = error.message
     .replace(/^failed to parse policies from string: /, "")
     .replace(/^for policy `[^`]*`, /, "");
-  return errorAt(source, offset, `${template ?? message}${label}${help}`);
+  return errorAt(source, offset, `${template ?? message}${label}${help}${resourceOnly}`);
 }
 
 function validationErrors(
@@ -163,8 +167,11 @@ const SHOWN_ACTIONS = 6;
 
 /** Cedar complains once for each action without the attribute; the author made one mistake. */
 function mergeAttributeErrors(errors: readonly DetailedError[]): readonly DetailedError[] {
-  const merged = new Map<string, { attribute: string; actions: string[]; first: DetailedError }>();
   const others: DetailedError[] = [];
+  const merged = new Map<
+    string,
+    { attribute: string; actions: string[]; helps: string[]; first: DetailedError }
+  >();
   for (const error of errors) {
     const match = ATTRIBUTE_ERROR.exec(error.message);
     if (match === null) {
@@ -173,21 +180,25 @@ function mergeAttributeErrors(errors: readonly DetailedError[]): readonly Detail
     }
     const [, attribute = "", action = ""] = match;
     const key = `${error.sourceLocations?.[0]?.start} ${attribute}`;
-    const entry = merged.get(key);
-    if (entry === undefined) merged.set(key, { attribute, actions: [action], first: error });
-    else entry.actions.push(action);
-    // Each action suggests its own closest name; a real suggestion for any of them beats none.
-    if (entry !== undefined && entry.first.help == null) entry.first = error;
+    const entry = merged.get(key) ?? { attribute, actions: [], helps: [], first: error };
+    entry.actions.push(action);
+    if (error.help != null) entry.helps.push(error.help);
+    merged.set(key, entry);
   }
-  for (const { attribute, actions, first } of merged.values()) {
+  for (const { attribute, actions, helps, first } of merged.values()) {
     const sorted = actions.toSorted();
     const shown = sorted.slice(0, SHOWN_ACTIONS).join(", ");
     const more = sorted.length > SHOWN_ACTIONS ? ` and ${sorted.length - SHOWN_ACTIONS} more` : "";
-    const advice = "name the actions that the policy is about";
-    const message = `${attribute} in context is not known for ${shown}${more}`;
-    others.push({ ...first, message, help: first.help == null ? advice : `${first.help}, and ${advice}` });
+    const suggestion = mostFrequent(helps);
+    const help = suggestion ?? "let the policy name only actions that have it, in its scope";
+    others.push({ ...first, message: `${attribute} in context is not known for ${shown}${more}`, help });
   }
   return others;
+}
+
+function mostFrequent(values: readonly string[]): string | undefined {
+  const count = (value: string): number => values.filter((other) => other === value).length;
+  return values.toSorted((a, b) => count(b) - count(a))[0];
 }
 
 function checkPolicy(
