@@ -69,8 +69,13 @@ function parse(text: string): unknown {
 
 function apiError(what: string, status: number, json: unknown, text: string): ApiError {
   const problem = (typeof json === "object" && json !== null ? json : {}) as Record<string, unknown>;
-  const title = problem["title"] ?? problem["error_description"] ?? problem["error"] ?? text.slice(0, 200);
+  const title = [problem["title"], problem["error_description"], problem["error"]].find(
+    (each) => typeof each === "string",
+  );
   const details = Array.isArray(problem["errors"]) ? `\n${JSON.stringify(problem["errors"], null, 2)}` : "";
   const code = typeof problem["code"] === "string" ? problem["code"] : undefined;
-  return Object.assign(new Error(`${what}: ${status} ${String(title)}${details}`), { status, code });
+  return Object.assign(new Error(`${what}: ${status} ${title ?? text.slice(0, 200)}${details}`), {
+    status,
+    code,
+  });
 }

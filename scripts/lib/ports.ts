@@ -54,7 +54,7 @@ export async function keptPorts<const Name extends string>(
   }
   await mkdir(dirname(file), { recursive: true });
   await writeFile(file, `${JSON.stringify(ports, null, 2)}\n`);
-  return { ports: ports as Record<Name, number>, moved };
+  return { ports, moved };
 }
 
 async function readRemembered(file: string): Promise<Record<string, number>> {

@@ -1,13 +1,13 @@
 /**
  * Starts the shared system once per test run, for however many projects use it, and gives its addresses to the
- * tests (`inject("stack")`, see stack.ts).
+ * tests (`inject("stack")`, see stack.ts for the types).
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { buildWorker } from "../../scripts/build/worker.ts";
-import { startTestSystem, type StackAddresses, addressesOf } from "./stack.ts";
+import { type StackAddresses, addressesOf, startTestSystem } from "./test-system.ts";
 
 type Shared = { users: number; started: Promise<{ addresses: StackAddresses; stop: () => Promise<void> }> };
 

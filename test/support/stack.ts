@@ -6,15 +6,13 @@
  * two or three seconds: for tests that kill, restart or reconfigure.
  */
 import { randomUUID } from "node:crypto";
-import { chmod, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { inject } from "vitest";
-import type { BuiltWorker } from "../../scripts/build/worker.ts";
 import { exchangeToken } from "../../scripts/lib/gateway-api.ts";
 import type { OidcUserName } from "../../scripts/lib/oidc-users.ts";
-import { OIDC_USER_NAMES } from "../../scripts/lib/oidc-users.ts";
 import {
   type RunningSally,
   type SallyOptions,
@@ -22,26 +20,12 @@ import {
   runSally,
   startSally,
 } from "../../scripts/lib/sally.ts";
-import { type System, type SystemOptions, demoConfiguration, startSystem } from "../../scripts/lib/system.ts";
+import type { System, SystemOptions } from "../../scripts/lib/system.ts";
+import { type StackAddresses, addressesOf, startTestSystem } from "./test-system.ts";
 
 export type { RunningSally, SallyResult } from "../../scripts/lib/sally.ts";
 export type { System } from "../../scripts/lib/system.ts";
-
-/** What crosses from the process that started the shared system to those that run the tests: plain data. */
-export type StackAddresses = {
-  readonly gateway: string;
-  readonly issuer: string;
-  /** The shop without the gateway, as the connector's role. */
-  readonly shopUrl: string;
-  /** The server's superuser, database `postgres`. */
-  readonly superuserUrl: string;
-  readonly tokenFiles: Readonly<Record<OidcUserName, string>>;
-  /** Directory of the system's state and logs. */
-  readonly directory: string;
-  readonly worker: BuiltWorker;
-  readonly workerdPids: readonly number[];
-  readonly connectorPid: number;
-};
+export { SCRATCH_RESOURCE, type StackAddresses } from "./test-system.ts";
 
 declare module "vitest" {
   // oxlint-disable-next-line typescript/consistent-type-definitions -- vitest is extended by declaration merging
@@ -98,59 +82,6 @@ export async function startPrivateStack(
       },
     },
   });
-}
-
-/** A second resource on the same server, empty, for tests that create tables; masks nothing. */
-export const SCRATCH_RESOURCE = "scratch-db";
-
-/** A system as the tests need it: the demo's configuration and `scratch-db`. */
-export async function startTestSystem(options: SystemOptions): Promise<System> {
-  await mkdir(options.directory, { recursive: true });
-  // PostgreSQL's server runs as another user when the tests run as root.
-  for (const path of [options.directory, join(options.directory, "..")]) {
-    if (path.startsWith(tmpdir()) && path !== tmpdir()) await chmod(path, 0o711);
-  }
-  return startSystem({
-    unsafe: true,
-    databases: ["scratch"],
-    configuration: testConfiguration,
-    resources: (postgres, passwordFile) => ({
-      [SCRATCH_RESOURCE]: {
-        protocol: "postgres",
-        address: `127.0.0.1:${postgres.port}`,
-        database: "scratch",
-        user: "sallyport",
-        password: `file:${passwordFile}`,
-      },
-    }),
-    ...options,
-  });
-}
-
-/** The demo's configuration and a resource without masks. */
-export async function testConfiguration(values: {
-  readonly issuer: string;
-}): Promise<Record<string, string>> {
-  const files = await demoConfiguration(values);
-  const scratch = `\n  ${SCRATCH_RESOURCE}:\n    protocol: postgres\n    connector: demo\n    database: scratch\n`;
-  return { ...files, "sallyport.yaml": `${files["sallyport.yaml"] ?? ""}${scratch}` };
-}
-
-export function addressesOf(system: System, worker: BuiltWorker): StackAddresses {
-  return {
-    gateway: system.gateway.url,
-    issuer: system.oidc.issuer,
-    shopUrl: system.shopUrl,
-    superuserUrl: system.postgres.url("postgres"),
-    tokenFiles: Object.fromEntries(OIDC_USER_NAMES.map((user) => [user, system.tokenFile(user)])) as Record<
-      OidcUserName,
-      string
-    >,
-    directory: system.directory,
-    worker,
-    workerdPids: system.gateway.workerd,
-    connectorPid: system.connector.pid,
-  };
 }
 
 function withHelpers(addresses: StackAddresses): Stack {
