@@ -32,7 +32,12 @@ export const CONNECT_HEADERS = {
 export const ClientNotice = z.discriminatedUnion("type", [
   z.object({ type: z.literal("session"), session: z.string() }),
   z.object({ type: z.literal("held"), approval: z.string(), url: z.string(), waiting: z.boolean() }),
-  z.object({ type: z.literal("refused"), code: z.string(), message: z.string(), approval: z.string().optional() }),
+  z.object({
+    type: z.literal("refused"),
+    code: z.string(),
+    message: z.string(),
+    approval: z.string().optional(),
+  }),
   z.object({ type: z.literal("ended"), code: z.string(), message: z.string() }),
 ]);
 export type ClientNotice = z.infer<typeof ClientNotice>;
@@ -67,7 +72,12 @@ export const FromConnector = z.discriminatedUnion("type", [
     resources: z.array(z.object({ name: z.string().max(128), protocol: z.string().max(32) })).max(10_000),
   }),
   /** The connector will not or cannot dial back for this session; `message` is safe to show to the user. */
-  z.object({ type: z.literal("cannot_open"), session: z.string(), code: z.string(), message: z.string().max(1000) }),
+  z.object({
+    type: z.literal("cannot_open"),
+    session: z.string(),
+    code: z.string(),
+    message: z.string().max(1000),
+  }),
   z.object({ type: z.literal("ping") }),
 ]);
 export type FromConnector = z.infer<typeof FromConnector>;
@@ -89,8 +99,23 @@ export const PostgresOpened = z.object({
 });
 export type PostgresOpened = z.infer<typeof PostgresOpened>;
 
+/**
+ * Payload of the OPEN frame that reads a resource's catalogue (`wire/postgres/catalogue.ts`). The connector
+ * answers OPENED with `{}`, then the catalogue as JSON in DATA frames and END; or CLOSE when it cannot.
+ */
+export const PostgresCatalogueOpen = z.object({
+  protocol: z.literal("postgres-catalogue"),
+  resource: z.string(),
+  /** Version that the catalogue gets; each reading of a resource has a higher one. */
+  version: z.number().int().nonnegative(),
+});
+export type PostgresCatalogueOpen = z.infer<typeof PostgresCatalogueOpen>;
+
 /** Parses a text control message; never throws, never echoes its content. */
-export function parseControl<T>(schema: z.ZodType<T>, text: string): Result<T, "over_limit" | "request_invalid"> {
+export function parseControl<T>(
+  schema: z.ZodType<T>,
+  text: string,
+): Result<T, "over_limit" | "request_invalid"> {
   if (text.length > LIMITS.tunnel.control) return err("over_limit");
   let json: unknown;
   try {

@@ -32,6 +32,8 @@ export const LIMITS = {
     parkedMessages: 10_000,
     /** Expected replies not yet answered by the server (pipeline depth). */
     pipeline: 100_000,
+    /** A database's catalogue: what the connector reads for it, and its JSON. */
+    catalogue: 64 << 20,
     /** Prepared statements and portals known at once. */
     prepared: 10_000,
     /** Columns of prepared statements and portals remembered at once; what is forgotten is described anew. */
