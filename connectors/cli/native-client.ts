@@ -94,8 +94,14 @@ export function postgresEnvironment(
   };
 }
 
-/** A connection URI (PostgreSQL docs 34.1.1.2). The directory of a Unix socket stands percent-encoded as the host. */
+/**
+ * A connection URI (PostgreSQL docs 34.1.1.2). The directory of a Unix socket is given as `host=` with nothing
+ * in the host's own place: a client that cannot take that fails, and does not go to another server instead.
+ */
 export function databaseUrl(where: { host: string; port: number; database: string; user: string }): string {
-  const host = encodeURIComponent(where.host);
-  return `postgresql://${encodeURIComponent(where.user)}@${host}:${where.port}/${encodeURIComponent(where.database)}?sslmode=disable`;
+  const user = encodeURIComponent(where.user);
+  const database = encodeURIComponent(where.database);
+  return where.host.startsWith("/")
+    ? `postgresql://${user}@/${database}?host=${encodeURIComponent(where.host)}&port=${where.port}&sslmode=disable`
+    : `postgresql://${user}@${where.host}:${where.port}/${database}?sslmode=disable`;
 }

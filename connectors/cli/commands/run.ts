@@ -9,8 +9,8 @@ export const run: Command = {
   summary: "run a command with PGHOST, PGPORT … and DATABASE_URL set",
   about: `The command finds the database through PGHOST, PGPORT, PGDATABASE, PGUSER, PGSSLMODE and
 PGGSSENCMODE, or through DATABASE_URL. PGHOST is the directory of a Unix socket that only you can
-use; libpq (psql, Python, Ruby, Rust), node-postgres, postgres.js and pgx take that. A client that knows
-TCP only (JDBC, Npgsql) gets a port on 127.0.0.1 with --tcp. Exit codes are as with sally psql.
+use: libpq (psql, Python, Ruby, PHP), node-postgres and pgx take that. A client that does not (JDBC,
+postgres.js with DATABASE_URL) gets a port on 127.0.0.1 with --tcp. Exit codes are as with sally psql.
 
   sally run shop-db -- ./migrate
   sally run shop-db --tcp -- java -jar report.jar`,
