@@ -22,15 +22,39 @@ export type Ask =
   /** A simple Query message, possibly of several statements; nothing of it has been sent. */
   | { readonly kind: "query"; readonly id: number; readonly sql: string }
   /** Parse: may this statement be prepared, and in what form? Never held. */
-  | { readonly kind: "parse"; readonly id: number; readonly name: string; readonly sql: string; readonly parameterTypes: readonly number[] }
-  /** Bind: may the prepared statement run with these parameters? May be held (planning can run functions). */
-  | { readonly kind: "bind"; readonly id: number; readonly statement: string; readonly portal: string; readonly parameters: BindParameters }
+  | {
+      readonly kind: "parse";
+      readonly id: number;
+      readonly name: string;
+      readonly sql: string;
+      readonly parameterTypes: readonly number[];
+    }
+  /**
+   * Bind: may the prepared statement run with these parameters? May be held (planning can run functions).
+   * `parseId` names the Parse that the statement's name stands for when only Parse and Close gave it meaning;
+   * undefined when none did. PREPARE, DEALLOCATE and DISCARD in SQL are not seen here.
+   */
+  | {
+      readonly kind: "bind";
+      readonly id: number;
+      readonly statement: string;
+      readonly parseId: number | undefined;
+      readonly portal: string;
+      readonly parameters: BindParameters;
+    }
   /**
    * Execute of a portal: decided anew. `bindId` names the Bind it came from (whose approval counts for the
    * first Execute), `continued` says that the portal was suspended and goes on. `bindId` is undefined for a
    * portal that SQL made (DECLARE).
    */
-  | { readonly kind: "execute"; readonly id: number; readonly portal: string; readonly bindId: number | undefined; readonly continued: boolean; readonly maxRows: number };
+  | {
+      readonly kind: "execute";
+      readonly id: number;
+      readonly portal: string;
+      readonly bindId: number | undefined;
+      readonly continued: boolean;
+      readonly maxRows: number;
+    };
 
 export type Verdict =
   | {
@@ -76,7 +100,12 @@ export type Input =
   | { readonly kind: "clientEnded" }
   | { readonly kind: "serverEnded" }
   /** The connector reached the server. Random values are the caller's: 4 bytes process id, 32 bytes secret. */
-  | { readonly kind: "opened"; readonly parameters: readonly (readonly [string, string])[]; readonly processId: number; readonly secretKey: Uint8Array }
+  | {
+      readonly kind: "opened";
+      readonly parameters: readonly (readonly [string, string])[];
+      readonly processId: number;
+      readonly secretKey: Uint8Array;
+    }
   /** The upstream could not be opened. */
   | { readonly kind: "openFailed"; readonly refusal: Refusal }
   | { readonly kind: "verdict"; readonly verdict: Verdict }
@@ -89,7 +118,12 @@ export type Effect =
   | { readonly kind: "toClient"; readonly bytes: Uint8Array }
   | { readonly kind: "toServer"; readonly bytes: Uint8Array }
   /** Startup is checked: open the upstream with these parameters. `user` and `database` as the client sent them. */
-  | { readonly kind: "open"; readonly user: string; readonly database: string; readonly parameters: Readonly<Record<string, string>> }
+  | {
+      readonly kind: "open";
+      readonly user: string;
+      readonly database: string;
+      readonly parameters: Readonly<Record<string, string>>;
+    }
   /** This connection is a CancelRequest for another session; the connection ends. */
   | { readonly kind: "cancelRequest"; readonly processId: number; readonly secretKey: Uint8Array }
   | { readonly kind: "ask"; readonly ask: Ask }
@@ -102,7 +136,13 @@ export type Effect =
    * Whole DataRow or CopyData messages, `inspectRows` only. They have NOT been sent: the caller inspects,
    * changes and sends them, in order with `toClient`.
    */
-  | { readonly kind: "rows"; readonly id: number; readonly bytes: Uint8Array; readonly fields: readonly Field[] | undefined; readonly copy: boolean }
+  | {
+      readonly kind: "rows";
+      readonly id: number;
+      readonly bytes: Uint8Array;
+      readonly fields: readonly Field[] | undefined;
+      readonly copy: boolean;
+    }
   /**
    * Row bytes that a preceding `toClient` delivered (DataRow and CopyData messages with their headers, and pieces
    * of them), for the recording. `rows` counts messages that started in these bytes.
