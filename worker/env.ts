@@ -1,0 +1,52 @@
+/** The only reader of the raw bindings (wrangler.toml): what is missing or malformed is said once, clearly. */
+import { z } from "zod";
+import type { ConnectorObject } from "./objects/connector.ts";
+import type { ControlObject } from "./objects/control/object.ts";
+import type { SessionObject } from "./objects/session/object.ts";
+
+/** Bindings as the platform gives them. Objects reach each other through the namespaces only. */
+export type Bindings = {
+  readonly SESSION: DurableObjectNamespace<SessionObject>;
+  readonly CONNECTOR: DurableObjectNamespace<ConnectorObject>;
+  readonly CONTROL: DurableObjectNamespace<ControlObject>;
+  readonly SALLY_PUBLIC_URL?: string;
+  readonly SALLY_BOOTSTRAP_TOKEN?: string;
+};
+
+const Settings = z.object({
+  SALLY_PUBLIC_URL: z.url({ protocol: /^https?$/ }),
+  SALLY_BOOTSTRAP_TOKEN: z.string().min(16).optional(),
+});
+
+export type Settings = {
+  /** The gateway's address without a trailing slash: issuer and audience of its tokens. */
+  readonly publicUrl: string;
+  /** May apply the first configuration while there is none. */
+  readonly bootstrapToken: string | undefined;
+};
+
+/** @throws when a variable is missing or malformed: the deployment is wrong, and every request says so. */
+export function readSettings(bindings: Bindings): Settings {
+  const parsed = Settings.safeParse(bindings);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new Error(`the gateway's variable ${issue?.path.join(".") ?? "?"} is wrong: ${issue?.message ?? ""}`);
+  }
+  return {
+    publicUrl: parsed.data.SALLY_PUBLIC_URL.replace(/\/+$/, ""),
+    bootstrapToken: parsed.data.SALLY_BOOTSTRAP_TOKEN,
+  };
+}
+
+/** The one Control object of the deployment. */
+export function controlOf(bindings: Bindings): DurableObjectStub<ControlObject> {
+  return bindings.CONTROL.get(bindings.CONTROL.idFromName("control"));
+}
+
+export function sessionOf(bindings: Bindings, session: string): DurableObjectStub<SessionObject> {
+  return bindings.SESSION.get(bindings.SESSION.idFromName(session));
+}
+
+export function connectorOf(bindings: Bindings, name: string): DurableObjectStub<ConnectorObject> {
+  return bindings.CONNECTOR.get(bindings.CONNECTOR.idFromName(name));
+}

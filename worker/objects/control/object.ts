@@ -1,0 +1,504 @@
+/**
+ * The Control object, one per deployment: configuration with its versions, signing keys, approvals,
+ * enrolled connectors and the index of sessions. Whatever changes here is first written to its own
+ * hash-chained log. It pushes changes to live sessions, which apply them to their next operation.
+ */
+import { createHmac } from "node:crypto";
+import { DurableObject } from "cloudflare:workers";
+import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import { type Result, err, ok } from "../../../wire/result.ts";
+import { parseConfig } from "../../config/parse.ts";
+import { describeChanges } from "../../config/changes.ts";
+import { type Bindings, connectorOf, readSettings, sessionOf } from "../../env.ts";
+import { parseConnectorKey } from "../../identity/connector-token.ts";
+import { verifyIdentityToken } from "../../identity/identity-token.ts";
+import { createKeySource } from "../../identity/key-source.ts";
+import { SECRET_BYTES, joinTokenHash, newJoinToken, useJoinToken } from "../../identity/secrets.ts";
+import {
+  type SessionToken,
+  type SigningKey,
+  type VerificationKey,
+  generateSigningKey,
+  mintSessionToken,
+  publicKey,
+} from "../../identity/session-token.ts";
+import { type OAuthError, parseTokenExchange, targetRefused, tokenRefused } from "../../identity/token-exchange.ts";
+import { type Approval, decideApproval } from "../../policy/approval.ts";
+import type { ConfigError, Target } from "../../policy/cedar/engine.ts";
+import type { AdminVerb, Principal, Resource } from "../../policy/types.ts";
+import { policyEngine } from "../engines.ts";
+import { identifier, randomBytes } from "../identifiers.ts";
+import { sha256 } from "../recording/chain.ts";
+import { Recorder } from "../recording/recorder.ts";
+import { Approvals } from "./approvals.ts";
+import { Connectors } from "./connectors.ts";
+import { SessionIndex } from "./sessions.ts";
+import type {
+  ApplyOutcome,
+  ApplyProblem,
+  ApprovalOutcome,
+  Configuration,
+  HoldAnswer,
+  HoldRequest,
+  SessionCounts,
+  SessionRow,
+  Snapshot,
+} from "./types.ts";
+
+/** How often sessions that the index believes alive are asked whether they are. */
+const RECONCILE_MS = 60_000;
+
+export class ControlObject extends DurableObject<Bindings> {
+  readonly #approvals: Approvals;
+  readonly #connectors: Connectors;
+  readonly #sessions: SessionIndex;
+  readonly #log: Recorder;
+  readonly #keySource = createKeySource((url, init) => fetch(url, init));
+  #config: Configuration | undefined;
+  #signingKey: SigningKey | undefined;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    const { sql } = ctx.storage;
+    sql.exec(`
+      CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+      CREATE TABLE IF NOT EXISTS config (version INTEGER PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL, files TEXT NOT NULL);
+    `);
+    this.#approvals = new Approvals(sql);
+    this.#connectors = new Connectors(sql);
+    this.#sessions = new SessionIndex(sql);
+    this.#log = new Recorder(sql, "control");
+    void ctx.blockConcurrencyWhile(async () => {
+      await this.#loadSigningKey();
+      this.#loadConfig();
+      // After a restart: the sessions that the index calls live may be gone with the process.
+      await this.ctx.storage.setAlarm(Date.now() + 1000);
+    });
+  }
+
+  // Tokens.
+
+  /** The public halves of the signing keys, newest first. */
+  verificationKeys(): VerificationKey[] {
+    return this.#signingKey === undefined ? [] : [publicKey(this.#signingKey)];
+  }
+
+  /** Where people may log in: issuers that have a client for `sally`. */
+  loginIssuers(): { issuer: string; clientId: string; scopes: readonly string[] }[] {
+    return (this.#config?.issuers ?? []).flatMap(({ issuer, clientId, scopes }) =>
+      clientId === undefined ? [] : [{ issuer, clientId, scopes }],
+    );
+  }
+
+  /** RFC 8693: a token of a configured issuer for one of ours. `form` is the request's body. */
+  async exchange(form: string): Promise<Result<SessionToken, OAuthError>> {
+    const request = parseTokenExchange(new URLSearchParams(form));
+    if (!request.ok) return request;
+    const now = Date.now();
+    const verified = await verifyIdentityToken(
+      request.value.subjectToken,
+      this.#config?.issuers ?? [],
+      this.#keySource,
+      now,
+    );
+    if (!verified.ok) {
+      console.warn(`token exchange refused: ${verified.error.problem}`);
+      return err(tokenRefused(verified.error.problem));
+    }
+    const { resources } = request.value;
+    const known = new Set(this.#config?.resources.map(({ name }) => name));
+    if (resources?.some((name) => !known.has(name)) === true) return err(targetRefused());
+    if (this.#signingKey === undefined) throw new Error("the signing key is not loaded");
+    const { principal, expiresAt: subjectExpiresAt } = verified.value;
+    const { publicUrl: gateway } = readSettings(this.env);
+    const tokenId = identifier("tok");
+    this.#record({ type: "token", principal, resources, tokenId });
+    return ok(
+      await mintSessionToken(this.#signingKey, { gateway, principal, resources, tokenId, subjectExpiresAt, now }),
+    );
+  }
+
+  // Configuration.
+
+  snapshot(): Snapshot | undefined {
+    if (this.#config === undefined) return undefined;
+    const { version, resources, policies, maskKeys } = this.#config;
+    return { version, resources, policies, maskKeys };
+  }
+
+  /** The files as applied last. */
+  configuration(principal: Principal): Result<{ version: number; files: Record<string, string> }, Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "config:read");
+    if (!allowed.ok) return allowed;
+    const row = this.#sql.exec<{ version: number; files: string }>(
+      "SELECT version, files FROM config ORDER BY version DESC LIMIT 1",
+    ).toArray()[0];
+    if (row === undefined) return ok({ version: 0, files: {} });
+    return ok({ version: row.version, files: JSON.parse(row.files) as Record<string, string> });
+  }
+
+  /** `by` is undefined for the bootstrap token, which may only ever apply the first configuration. */
+  async apply(
+    files: Record<string, string>,
+    by: Principal | undefined,
+    dryRun: boolean,
+  ): Promise<Result<ApplyOutcome, Refusal | ApplyProblem>> {
+    if (by === undefined) {
+      if (this.#config !== undefined) {
+        const hint = "apply with a token of somebody whom policy permits config:write";
+        return err(refusal("token_invalid", "the bootstrap token applies only the first configuration", { hint }));
+      }
+    } else {
+      const allowed = this.#authorize(by, "gateway", "config:write");
+      if (!allowed.ok) return allowed;
+    }
+    const parsed = parseConfig(files, policyEngine);
+    if (!parsed.ok) return err({ errors: [...parsed.error] });
+    const version = (this.#config?.version ?? 0) + 1;
+    const changes = describeChanges(this.#config, parsed.value);
+    if (dryRun) return ok({ version: version - 1, dryRun, changes });
+    const text = JSON.stringify(files);
+    this.#record({ type: "config", version, by: by ?? "bootstrap", changes, digest: sha256(text) });
+    this.#sql.exec(
+      "INSERT INTO config (version, at, by, files) VALUES (?, ?, ?, ?)",
+      version,
+      Date.now(),
+      JSON.stringify(by ?? "bootstrap"),
+      text,
+    );
+    this.#loadConfig();
+    await this.#pushSnapshot();
+    return ok({ version, dryRun, changes });
+  }
+
+  /** Checks files without any effect. */
+  checkConfig(files: Record<string, string>): readonly ConfigError[] {
+    const parsed = parseConfig(files, policyEngine);
+    return parsed.ok ? [] : [...parsed.error];
+  }
+
+  /** Whether a resource of this name is configured. */
+  resourceExists(name: string): Result<void, Refusal> {
+    const found = this.#resource(name);
+    return found.ok ? ok(undefined) : found;
+  }
+
+  /** Decides an administrative action; the refusal is for the caller. */
+  authorize(principal: Principal, resource: string | undefined, action: AdminVerb): Result<void, Refusal> {
+    if (resource === undefined) return this.#authorize(principal, "gateway", action);
+    const found = this.#resource(resource);
+    return found.ok ? this.#authorize(principal, found.value, action) : found;
+  }
+
+  // Sessions.
+
+  /** Puts a session into the index and hands out the configuration, unless the caller has this version. */
+  startSession(
+    row: Omit<SessionRow, "status" | keyof SessionCounts>,
+    processId: number,
+    knownVersion: number | undefined,
+  ): { version: number; snapshot?: Snapshot } | undefined {
+    const snapshot = this.snapshot();
+    if (snapshot === undefined) return undefined;
+    this.#sessions.start(row, processId);
+    return { version: snapshot.version, ...(snapshot.version === knownVersion ? {} : { snapshot }) };
+  }
+
+  endSession(id: string, endedAt: number, reason: string, counts: SessionCounts): void {
+    this.#sessions.end(id, endedAt, reason, counts);
+  }
+
+  /** After a crash: what the session waited for stays open for the retry. */
+  orphanApprovals(session: string): void {
+    this.#approvals.orphan(session);
+  }
+
+  sessionByProcessId(processId: number): string | undefined {
+    return this.#sessions.byProcessId(processId);
+  }
+
+  /** The sessions that `principal` may see: their own, and those of resources whose sessions they may replay. */
+  sessions(principal: Principal, liveOnly: boolean, limit: number): SessionRow[] {
+    return this.#sessions.list(liveOnly, limit).filter((row) => this.#maySee(principal, row));
+  }
+
+  session(principal: Principal, id: string): Result<SessionRow, Refusal> {
+    const row = this.#sessions.get(id);
+    if (row === undefined || !this.#maySee(principal, row)) return err(refusal("not_found", `there is no session ${id}`));
+    return ok(row);
+  }
+
+  async killSession(principal: Principal, id: string, reason: string | undefined): Promise<Result<SessionRow, Refusal>> {
+    const found = this.session(principal, id);
+    if (!found.ok) return found;
+    const own = isSame(found.value.principal, principal);
+    const allowed = own ? ok(undefined) : this.authorize(principal, found.value.resource, "session:kill");
+    if (!allowed.ok) return allowed;
+    if (found.value.status === "live") {
+      this.#record({ type: "kill", session: id, by: principal, ...(reason === undefined ? {} : { reason }) });
+      await sessionOf(this.env, id).kill(principal.name, reason);
+    }
+    return this.session(principal, id);
+  }
+
+  // Approvals.
+
+  /** Opens an approval for a held operation, or uses up a granted one. The session has decided that it is held. */
+  async hold(request: HoldRequest): Promise<HoldAnswer> {
+    const now = Date.now();
+    const answer = this.#approvals.hold(request, identifier("apr"), now);
+    const { id, status, operation } = answer.approval;
+    this.#record({
+      type: "hold",
+      approval: id,
+      status,
+      session: request.session,
+      requester: request.requester,
+      resource: request.resource,
+      hash: operation.hash,
+    });
+    await this.#scheduleExpiry();
+    return answer;
+  }
+
+  /** A waiting session takes its approved operation up. */
+  useApproval(id: string, session: string): Result<void, Refusal> {
+    const used = this.#approvals.use(id, session, Date.now());
+    if (!used.ok) return used;
+    this.#record({ type: "approval_used", approval: id, session });
+    return ok(undefined);
+  }
+
+  withdrawApproval(id: string, session: string): void {
+    const withdrawn = this.#approvals.withdraw(id, session, Date.now());
+    if (withdrawn !== undefined) this.#record({ type: "withdrawn", approval: id, session });
+  }
+
+  /** Approvals that `principal` asked for or could decide. */
+  approvals(principal: Principal, pendingOnly: boolean, limit: number): Approval[] {
+    return this.#approvals.list(pendingOnly, limit, Date.now()).filter((one) => this.#concerns(principal, one));
+  }
+
+  approval(principal: Principal, id: string): Result<Approval, Refusal> {
+    const found = this.#approvals.get(id, Date.now());
+    if (found.ok && !this.#concerns(principal, found.value)) {
+      return err(refusal("not_found", `there is no approval ${id}`));
+    }
+    return found;
+  }
+
+  async decideApproval(
+    principal: Principal,
+    id: string,
+    verdict: "approve" | "deny",
+    comment: string | undefined,
+  ): Promise<Result<Approval, Refusal>> {
+    const now = Date.now();
+    const found = this.#approvals.get(id, now);
+    if (!found.ok) return found;
+    const decided = decideApproval(found.value, {
+      reviewer: principal,
+      verdict,
+      ...(comment === undefined ? {} : { comment }),
+      at: now,
+    });
+    if (!decided.ok) return decided;
+    const allowed = this.authorize(principal, found.value.resource, "approval:decide");
+    if (!allowed.ok) return allowed;
+    this.#record({ type: "decision", approval: id, verdict, by: principal, ...(comment === undefined ? {} : { comment }) });
+    this.#approvals.save(decided.value);
+    const { status } = decided.value;
+    if (status === "approved" || status === "denied") await this.#tell(found.value, status, decided.value);
+    return this.#approvals.get(id, Date.now());
+  }
+
+  // Connectors.
+
+  async newJoinToken(principal: Principal, name: string): Promise<Result<{ token: string; expiresAt: number }, Refusal>> {
+    const allowed = this.#authorize(principal, "gateway", "config:write");
+    if (!allowed.ok) return allowed;
+    if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
+      return err(refusal("request_invalid", "a connector's name has lower-case letters, digits, dots and dashes"));
+    }
+    const { token, record } = await newJoinToken(name, randomBytes(SECRET_BYTES), Date.now());
+    this.#record({ type: "join_token", connector: name, by: principal });
+    this.#connectors.saveJoinToken(record);
+    return ok({ token, expiresAt: record.expiresAt });
+  }
+
+  async enroll(token: string, name: string, key: unknown): Promise<Result<{ name: string }, Refusal>> {
+    const jwk = parseConnectorKey(key);
+    if (jwk === undefined) return err(refusal("request_invalid", "publicKey has to be an Ed25519 public JWK"));
+    const hash = await joinTokenHash(token);
+    const record = hash === undefined ? undefined : this.#connectors.joinToken(hash);
+    // One turn without awaiting between reading and marking would be simplest; hashing is asynchronous, so
+    // the token is read again after it.
+    const used = await useJoinToken(record, token, name, Date.now());
+    if (!used.ok) return used;
+    if (this.#connectors.joinToken(used.value.hash)?.usedAt !== undefined) {
+      return err(refusal("connector_not_trusted", "the join token has been used"));
+    }
+    this.#connectors.saveJoinToken(used.value);
+    this.#record({ type: "enroll", connector: name, key: jwk.x });
+    this.#connectors.enroll(name, jwk, Date.now());
+    await connectorOf(this.env, name).replaced();
+    return ok({ name });
+  }
+
+  /** The key that a connector's tokens have to be signed with; undefined when unknown or revoked. */
+  connectorKey(name: string): unknown {
+    const row = this.#connectors.get(name);
+    return row === undefined || row.revokedAt !== undefined ? undefined : row.publicKey;
+  }
+
+  connectors(principal: Principal): Result<{ name: string; enrolledAt: number; revoked: boolean }[], Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "config:read");
+    if (!allowed.ok) return allowed;
+    return ok(
+      this.#connectors
+        .list()
+        .map(({ name, enrolledAt, revokedAt }) => ({ name, enrolledAt, revoked: revokedAt !== undefined })),
+    );
+  }
+
+  async revokeConnector(principal: Principal, name: string): Promise<Result<void, Refusal>> {
+    const allowed = this.#authorize(principal, "gateway", "config:write");
+    if (!allowed.ok) return allowed;
+    if (this.#connectors.get(name) === undefined) return err(refusal("not_found", `there is no connector ${name}`));
+    this.#record({ type: "revoke_connector", connector: name, by: principal });
+    this.#connectors.revoke(name, Date.now());
+    await connectorOf(this.env, name).revoke();
+    return ok(undefined);
+  }
+
+  // Time.
+
+  override async alarm(): Promise<void> {
+    const now = Date.now();
+    for (const expired of this.#approvals.expire(now)) {
+      this.#record({ type: "expired", approval: expired.id });
+      if (expired.status === "pending") await this.#tell(expired, "expired", expired);
+    }
+    await this.#reconcile();
+    await this.#scheduleExpiry();
+  }
+
+  /** Sessions whose sockets went away with a process end now, and so tell the index. */
+  async #reconcile(): Promise<void> {
+    for (const id of this.#sessions.liveIds()) {
+      try {
+        await sessionOf(this.env, id).checkAlive();
+      } catch (error) {
+        console.warn(`session ${id} does not answer: ${String(error)}`);
+      }
+    }
+  }
+
+  async #scheduleExpiry(): Promise<void> {
+    const next = this.#approvals.nextExpiry() ?? Number.POSITIVE_INFINITY;
+    const live = this.#sessions.liveIds().length > 0 ? Date.now() + RECONCILE_MS : Number.POSITIVE_INFINITY;
+    const at = Math.min(next, live);
+    const set = await this.ctx.storage.getAlarm();
+    if (at !== Number.POSITIVE_INFINITY && (set === null || set > at)) await this.ctx.storage.setAlarm(at);
+  }
+
+  // Inside.
+
+  get #sql(): SqlStorage {
+    return this.ctx.storage.sql;
+  }
+
+  /** Writes one event of the Control object's own log. @throws when it cannot: then the change must not happen. */
+  #record(body: { readonly type: string; readonly [field: string]: unknown }): void {
+    this.#log.record(new Date(), body);
+    this.#log.flush();
+  }
+
+  async #loadSigningKey(): Promise<void> {
+    const row = this.#sql.exec<{ value: string }>("SELECT value FROM meta WHERE key = 'signing_key'").toArray()[0];
+    if (row !== undefined) {
+      this.#signingKey = JSON.parse(row.value) as SigningKey;
+      return;
+    }
+    const key = await generateSigningKey();
+    this.#sql.exec("INSERT INTO meta (key, value) VALUES ('signing_key', ?)", JSON.stringify(key));
+    this.#signingKey = key;
+  }
+
+  /** From which the key of each resource's `hash` masks is derived. */
+  #maskSecret(): string {
+    const row = this.#sql.exec<{ value: string }>("SELECT value FROM meta WHERE key = 'mask_secret'").toArray()[0];
+    if (row !== undefined) return row.value;
+    const secret = Buffer.from(randomBytes(32)).toString("hex");
+    this.#sql.exec("INSERT INTO meta (key, value) VALUES ('mask_secret', ?)", secret);
+    return secret;
+  }
+
+  #loadConfig(): void {
+    const row = this.#sql.exec<{ version: number; files: string }>(
+      "SELECT version, files FROM config ORDER BY version DESC LIMIT 1",
+    ).toArray()[0];
+    if (row === undefined) return;
+    const parsed = parseConfig(JSON.parse(row.files) as Record<string, string>, policyEngine);
+    if (!parsed.ok) throw new Error("the stored configuration does not parse");
+    const secret = this.#maskSecret();
+    const maskKeys = Object.fromEntries(
+      parsed.value.resources.map(({ name }) => [name, createHmac("sha256", secret).update(`mask\n${name}`).digest("hex")]),
+    );
+    this.#config = { version: row.version, ...parsed.value, maskKeys };
+    const loaded = policyEngine.load(row.version, parsed.value.policies);
+    if (!loaded.ok) throw new Error("the stored policies do not load");
+  }
+
+  async #pushSnapshot(): Promise<void> {
+    const snapshot = this.snapshot();
+    if (snapshot === undefined) return;
+    const pushes = this.#sessions.liveIds().map(async (id) => sessionOf(this.env, id).refresh(snapshot));
+    // A session that cannot be told is one that has ended, or will be found by the reconciliation.
+    await Promise.allSettled(pushes);
+  }
+
+  #resource(name: string): Result<Resource, Refusal> {
+    const found = this.#config?.resources.find((resource) => resource.name === name);
+    return found === undefined ? err(refusal("resource_unknown", `there is no resource ${name}`)) : ok(found);
+  }
+
+  #authorize(principal: Principal, target: Target, action: AdminVerb): Result<void, Refusal> {
+    const decision = policyEngine.decide(principal, target, { action, facts: {} });
+    if (decision.effect === "allow") return ok(undefined);
+    if (decision.effect === "deny") return err(decision.refusal);
+    return err(refusal("denied_by_policy", `${action} cannot be held for approval, so it is denied`));
+  }
+
+  #maySee(principal: Principal, row: SessionRow): boolean {
+    return isSame(row.principal, principal) || this.authorize(principal, row.resource, "session:replay").ok;
+  }
+
+  #concerns(principal: Principal, approval: Approval): boolean {
+    return (
+      isSame(approval.requester, principal) ||
+      approval.requirements.some(({ group }) => principal.groups.includes(group)) ||
+      this.authorize(principal, approval.resource, "approval:decide").ok
+    );
+  }
+
+  /** Tells the session that waits for `approval`, if one does; else an approved operation waits for the retry. */
+  async #tell(approval: Approval, outcome: ApprovalOutcome["outcome"], decided: Approval): Promise<void> {
+    if (!approval.waiting) return;
+    const comment = decided.decisions.at(-1)?.comment;
+    const message: ApprovalOutcome = {
+      approval: approval.id,
+      outcome,
+      by: decided.decisions.map(({ reviewer }) => reviewer.name),
+      ...(comment === undefined ? {} : { comment }),
+    };
+    const taken = await sessionOf(this.env, approval.session)
+      .approvalOutcome(message)
+      .catch(() => false);
+    if (!taken) this.#approvals.orphan(approval.session);
+  }
+}
+
+function isSame(a: Principal, b: Principal): boolean {
+  return a.issuer === b.issuer && a.subject === b.subject;
+}

@@ -1,0 +1,69 @@
+/** What crosses between the Control object and the others, over RPC. Plain data. */
+import type { ConfigError, PolicySource } from "../../policy/cedar/engine.ts";
+import type { Issuer } from "../../identity/issuer.ts";
+import type { Approval, HeldOperation } from "../../policy/approval.ts";
+import type { DeterminingPolicy, HoldRequirement, Principal, Resource } from "../../policy/types.ts";
+
+/** What Session objects need of the configuration. One per version, the same for everybody. */
+export type Snapshot = {
+  readonly version: number;
+  readonly resources: readonly Resource[];
+  readonly policies: readonly PolicySource[];
+  /** Key of the `hash` masks of each resource, hexadecimal. A secret: it never leaves the objects. */
+  readonly maskKeys: Readonly<Record<string, string>>;
+};
+
+/** The stored configuration, parsed. */
+export type Configuration = Snapshot & { readonly issuers: readonly Issuer[] };
+
+export type ApplyOutcome = {
+  readonly version: number;
+  readonly dryRun: boolean;
+  readonly changes: readonly string[];
+};
+
+export type ApplyProblem = { readonly errors: readonly ConfigError[] };
+
+export type SessionCounts = {
+  readonly operations: number;
+  readonly denied: number;
+  readonly held: number;
+  readonly rows: number;
+};
+
+/** A row of the session index. Times in milliseconds since the epoch. */
+export type SessionRow = SessionCounts & {
+  readonly id: string;
+  readonly resource: string;
+  readonly protocol: string;
+  readonly principal: Principal;
+  readonly startedAt: number;
+  readonly endedAt?: number;
+  readonly status: "live" | "ended";
+  readonly endReason?: string;
+};
+
+export type HoldRequest = {
+  readonly session: string;
+  readonly resource: string;
+  readonly requester: Principal;
+  readonly operation: HeldOperation;
+  readonly requirements: readonly HoldRequirement[];
+  readonly policies: readonly DeterminingPolicy[];
+  readonly reason?: string;
+  /** The session waits for the outcome; else only the approval is opened. */
+  readonly waiting: boolean;
+  /** Milliseconds since the epoch at which the hold ends at the latest. */
+  readonly expiresAt: number;
+};
+
+/** `granted`: an approval for exactly this operation was there and has been used up for it. */
+export type HoldAnswer = { readonly granted: boolean; readonly approval: Approval };
+
+/** What a waiting session is told. */
+export type ApprovalOutcome = {
+  readonly approval: string;
+  readonly outcome: "approved" | "denied" | "expired";
+  readonly by: readonly string[];
+  readonly comment?: string;
+};

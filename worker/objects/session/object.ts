@@ -1,0 +1,682 @@
+/**
+ * The Session object, one per session: the data path. Both of its sockets are inbound (the shim's, and the
+ * connector's that dials back), so that an idle session can hibernate. See driver.ts for the division of work
+ * and SCHEMA.md for its tables.
+ *
+ *   connecting ── the client's startup is complete ──► started ── either side ends, kill, expiry ──► ended
+ *
+ * Every turn: the driver works, the recording is written, then what was queued is sent.
+ */
+import { DurableObject } from "cloudflare:workers";
+import {
+  type ClientNotice,
+  CONNECT_HEADERS,
+  FromClient,
+  PATHS,
+  WEBSOCKET_PROTOCOL,
+  parseControl,
+} from "../../../wire/control.ts";
+import { LIMITS } from "../../../wire/limits.ts";
+import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import { type Result, err, ok } from "../../../wire/result.ts";
+import type { Frame, Tunnel } from "../../../wire/tunnel.ts";
+import { type Bindings, connectorOf, controlOf, readSettings, sessionOf } from "../../env.ts";
+import { SECRET_BYTES, type TicketRecord, newTicket, useTicket } from "../../identity/secrets.ts";
+import { verifySessionToken } from "../../identity/session-token.ts";
+import { GRANT_HEADER, type Grant, decodeGrant, renewGrant } from "../../policy/grant.ts";
+import type { Decision, Operation, Principal, Resource } from "../../policy/types.ts";
+import { samePrincipal } from "../../policy/approval.ts";
+import type { ApprovalOutcome, SessionCounts, Snapshot } from "../control/types.ts";
+import { policyEngine } from "../engines.ts";
+import { randomBytes } from "../identifiers.ts";
+import type { ChainedEvent, ChainHead, EventBody } from "../recording/chain.ts";
+import { Recorder } from "../recording/recorder.ts";
+import { currentSnapshot, learnSnapshot } from "../snapshot.ts";
+import { TunnelEnd } from "../tunnel-end.ts";
+import { createDriver } from "./drivers.ts";
+import type { ChannelHandler, Hold, HoldStart, SessionDriver, SessionHost } from "./driver.ts";
+
+type Phase = "new" | "connecting" | "started" | "ended";
+
+/** What survives hibernation, one JSON row. */
+type Frozen = {
+  readonly grant: Grant;
+  readonly counts: SessionCounts;
+  readonly driver: string;
+  readonly client: Tunnel;
+  readonly connector: Tunnel | undefined;
+  readonly mainChannel: number | undefined;
+};
+
+const CLIENT = "client";
+const CONNECTOR = "connector";
+const LOST: Refusal = refusal("upstream_lost", "the connection between the connector and the gateway was lost", {
+  hint: "connect again; whether the last statement took effect is for the database to say",
+});
+/** An idle session is written down after this many milliseconds, and may then hibernate. */
+const IDLE_MS = 2000;
+
+export class SessionObject extends DurableObject<Bindings> implements SessionHost {
+  #phase: Phase = "new";
+  #grant: Grant | undefined;
+  #counts: SessionCounts = { operations: 0, denied: 0, held: 0, rows: 0 };
+  #recorder: Recorder | undefined;
+  #driver: SessionDriver | undefined;
+  #client: TunnelEnd | undefined;
+  #connector: TunnelEnd | undefined;
+  #handlers = new Map<number, ChannelHandler>();
+  #ticket: TicketRecord | undefined;
+  #dialing: PromiseWithResolvers<Result<void, Refusal>> | undefined;
+  #failedProcesses: string[] = [];
+  #process = "";
+  #startupTimer: ReturnType<typeof setTimeout> | undefined;
+  #idleTimer: ReturnType<typeof setTimeout> | undefined;
+  #active = 0;
+  #depth = 0;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)");
+    const grant = this.#meta("grant");
+    if (grant === undefined) return;
+    this.#grant = JSON.parse(grant) as Grant;
+    this.#recorder = new Recorder(ctx.storage.sql, this.#grant.session);
+    this.#phase = this.#meta("ended") === undefined ? "started" : "ended";
+    if (this.#phase === "started") void ctx.blockConcurrencyWhile(async () => this.#wake());
+  }
+
+  // Sockets.
+
+  /** `/connect/<resource>` and `/dial-back/<session>`, which the Worker has checked and marked. */
+  override async fetch(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    return url.pathname.startsWith(`${PATHS.dialBack}/`) ? this.#acceptConnector(request) : this.#acceptClient(request);
+  }
+
+  async #acceptClient(request: Request): Promise<Response> {
+    const grant = decodeGrant(request.headers.get(GRANT_HEADER));
+    if (!grant.ok || this.#phase !== "new") return new Response("not a new session", { status: 409 });
+    const snapshot = currentSnapshot() ?? (await controlOf(this.env).snapshot());
+    if (snapshot !== undefined) learnSnapshot(snapshot);
+    this.#grant = grant.value;
+    this.#phase = "connecting";
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, [CLIENT]);
+    this.#client = TunnelEnd.client(server);
+    this.#driver = createDriver(this, this.resource.protocol, undefined);
+    this.#startupTimer = setTimeout(() => {
+      this.turn(() => this.#terminate(refusal("protocol_violation", "the connection's startup took too long")));
+    }, LIMITS.time.startup);
+    return new Response(null, {
+      status: 101,
+      webSocket: client,
+      headers: { "sec-websocket-protocol": WEBSOCKET_PROTOCOL },
+    });
+  }
+
+  async #acceptConnector(request: Request): Promise<Response> {
+    const ticket = request.headers.get("authorization")?.replace(/^Ticket /, "") ?? "";
+    const used = await useTicket(this.#ticket, ticket, Date.now());
+    // Between reading the ticket and here another request may have used it.
+    if (!used.ok || this.#ticket?.used === true || this.#ticket?.hash !== used.value.hash) {
+      return new Response("the ticket is not valid", { status: 401 });
+    }
+    this.#ticket = used.value;
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, [CONNECTOR]);
+    this.#connector = new TunnelEnd(server);
+    this.#dialing?.resolve(ok(undefined));
+    return new Response(null, {
+      status: 101,
+      webSocket: client,
+      headers: { "sec-websocket-protocol": WEBSOCKET_PROTOCOL },
+    });
+  }
+
+  override webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): void {
+    const [tag] = this.ctx.getTags(socket);
+    this.turn(() => {
+      if (this.#phase === "ended") return;
+      if (typeof message === "string") this.#text(tag, message);
+      else if (tag === CLIENT) this.#clientFrame(message);
+      else this.#connectorFrame(message);
+    });
+  }
+
+  override webSocketClose(socket: WebSocket): void {
+    this.#socketGone(socket);
+  }
+
+  override webSocketError(socket: WebSocket): void {
+    this.#socketGone(socket);
+  }
+
+  #socketGone(socket: WebSocket): void {
+    const [tag] = this.ctx.getTags(socket);
+    this.turn(() => {
+      if (this.#phase === "ended") return;
+      if (tag === CLIENT) this.#driver?.clientEnded();
+      else this.#connectorGone(LOST);
+    });
+  }
+
+  #clientFrame(message: ArrayBuffer): void {
+    const received = this.#client?.receive(message);
+    if (received === undefined || !received.ok) {
+      const what = received === undefined ? "no socket" : received.error;
+      this.#terminate(refusal("protocol_violation", `the client's tunnel broke its protocol: ${what}`));
+      return;
+    }
+    const frame = received.value;
+    if (frame === undefined || frame.channel !== 0) return;
+    if (frame.kind === "data") this.#driver?.clientBytes(frame.bytes);
+    else if (frame.kind === "end" || frame.kind === "close") this.#driver?.clientEnded();
+  }
+
+  #connectorFrame(message: ArrayBuffer): void {
+    const received = this.#connector?.receive(message);
+    if (received === undefined || !received.ok) {
+      const what = received === undefined ? "no socket" : received.error;
+      this.#connectorGone(refusal("upstream_lost", `the connector's tunnel broke its protocol: ${what}`));
+      return;
+    }
+    if (received.value !== undefined) this.#dispatch(received.value);
+  }
+
+  #dispatch(frame: Frame): void {
+    const handler = this.#handlers.get(frame.channel);
+    if (handler === undefined) return;
+    switch (frame.kind) {
+      case "opened":
+        handler.opened(frame.payload);
+        return;
+      case "data":
+        handler.data(frame.bytes);
+        return;
+      case "signal":
+        handler.signal(frame.payload);
+        return;
+      case "end":
+        handler.ended();
+        return;
+      case "close":
+        this.#handlers.delete(frame.channel);
+        handler.closed(fromConnector(frame.code, frame.message));
+        return;
+      case "open":
+      case "credit":
+        return;
+    }
+  }
+
+  #text(tag: string | undefined, text: string): void {
+    const message = tag === CLIENT ? parseControl(FromClient, text) : undefined;
+    if (message === undefined || !message.ok) {
+      this.#terminate(refusal("protocol_violation", "a control message was not understood"));
+      return;
+    }
+    void this.#renew(message.value.token);
+  }
+
+  /** The shim's fresh token prolongs the session; anybody else's ends it. */
+  async #renew(token: string): Promise<void> {
+    const { publicUrl } = readSettings(this.env);
+    const keys = await controlOf(this.env).verificationKeys();
+    const verified = await verifySessionToken(token, keys, publicUrl, Date.now());
+    const renewed = verified.ok ? renewGrant(this.grant, verified.value, Date.now()) : verified;
+    this.turn(() => {
+      if (this.#phase === "ended") return;
+      if (!renewed.ok) {
+        this.#terminate(renewed.error);
+        return;
+      }
+      this.#grant = renewed.value;
+      this.#saveMeta("grant", JSON.stringify(renewed.value));
+      this.record({ type: "renewed", expiresAt: new Date(renewed.value.expiresAt).toISOString() });
+      void this.ctx.storage.setAlarm(renewed.value.expiresAt);
+    });
+  }
+
+  #connectorGone(why: Refusal): void {
+    this.#connector?.closeSocket(1011, why.code);
+    this.#connector = undefined;
+    const handlers = [...this.#handlers.values()];
+    this.#handlers.clear();
+    for (const handler of handlers) handler.closed(why);
+  }
+
+  // RPC from the other objects.
+
+  /** The configuration changed. */
+  refresh(snapshot: Snapshot): void {
+    learnSnapshot(snapshot);
+    this.turn(() => {
+      if (this.#phase !== "started") return;
+      if (this.#findResource() === undefined) {
+        this.#terminate(refusal("resource_unknown", `${this.grant.resource} is not configured any more`));
+      } else this.#driver?.configChanged();
+    });
+  }
+
+  /** The outcome of an approval that this session waits for. False: it does not wait any more. */
+  approvalOutcome(outcome: ApprovalOutcome): boolean {
+    let taken = false;
+    this.turn(() => {
+      taken = this.#phase === "started" && (this.#driver?.approvalDecided(outcome) ?? false);
+    });
+    return taken;
+  }
+
+  kill(by: string, reason: string | undefined): void {
+    this.turn(() => {
+      const why = reason === undefined ? "" : `: ${reason}`;
+      this.#terminate(refusal("session_killed", `the session was ended by ${by}${why}`));
+    });
+  }
+
+  /** A CancelRequest that arrived on a connection of `principal`'s. */
+  cancel(processId: number, secretKey: Uint8Array, principal: Principal): void {
+    this.turn(() => {
+      if (this.#phase !== "started" || !samePrincipal(this.grant.principal, principal)) return;
+      if (this.#driver?.cancel(processId, secretKey) === true) this.record({ type: "cancel_request" });
+    });
+  }
+
+  connectorCannotOpen(process: string, why: Refusal): void {
+    if (process !== this.#process) return;
+    this.#dialing?.resolve(err(why));
+  }
+
+  /** A session whose client's socket is gone has ended, whatever the index believes. */
+  checkAlive(): void {
+    if (this.#phase === "ended" && this.#grant !== undefined) this.#tellIndex(this.#meta("ended") ?? "ended");
+    else if (this.ctx.getWebSockets(CLIENT).length === 0) this.#endedByRestart();
+  }
+
+  /** Events of the recording, for whom the Control object has let see them. */
+  events(after: number, limit: number): { events: ChainedEvent[]; head: ChainHead | undefined; more: boolean } {
+    const read = this.#recorder?.read(after, limit) ?? { events: [], more: false };
+    return { ...read, head: this.#recorder?.head };
+  }
+
+  counts(): SessionCounts {
+    return this.#counts;
+  }
+
+  /** The session's token ends. */
+  override alarm(): void {
+    this.turn(() => {
+      if (this.#phase !== "started") return;
+      if (this.grant.expiresAt > Date.now()) void this.ctx.storage.setAlarm(this.grant.expiresAt);
+      else this.#terminate(refusal("token_expired", "the session's token has expired", { hint: "connect again" }));
+    });
+  }
+
+  // SessionHost.
+
+  get grant(): Grant {
+    if (this.#grant === undefined) throw new Error("the session has no grant");
+    return this.#grant;
+  }
+
+  get resource(): Resource {
+    const resource = this.#findResource();
+    if (resource === undefined) throw new Error("the session's resource is not configured");
+    return resource;
+  }
+
+  get configVersion(): number {
+    return currentSnapshot()?.version ?? 0;
+  }
+
+  now(): number {
+    return Date.now();
+  }
+
+  async start(details: EventBody): Promise<Result<void, Refusal>> {
+    const { session, principal, resource } = this.grant;
+    const startedAt = Date.now();
+    const row = { id: session, resource, protocol: this.resource.protocol, principal, startedAt };
+    const started = await controlOf(this.env).startSession(row, this.#driver?.processId ?? 0, currentSnapshot()?.version);
+    if (started === undefined) return err(refusal("no_policy_loaded", "the gateway has no configuration yet"));
+    if (started.snapshot !== undefined) learnSnapshot(started.snapshot);
+    if (this.#phase !== "connecting") return err(LOST);
+    clearTimeout(this.#startupTimer);
+    this.#phase = "started";
+    this.#saveMeta("grant", JSON.stringify(this.grant));
+    this.#recorder = new Recorder(this.ctx.storage.sql, session);
+    const { expiresAt, noWait, reason, tokenId } = this.grant;
+    this.record({
+      ...details,
+      session,
+      resource,
+      principal,
+      token: { id: tokenId, expiresAt: new Date(expiresAt).toISOString() },
+      noWait,
+      ...(reason === undefined ? {} : { reason }),
+      configVersion: this.configVersion,
+    });
+    await this.ctx.storage.setAlarm(expiresAt);
+    this.notify({ type: "session", session });
+    return ok(undefined);
+  }
+
+  record(body: EventBody): void {
+    if (this.#recorder === undefined) throw new Error("nothing may happen before the session has started");
+    this.#recorder.record(new Date(), body);
+  }
+
+  count(what: keyof SessionCounts, by: number): void {
+    this.#counts = { ...this.#counts, [what]: this.#counts[what] + by };
+  }
+
+  toClient(bytes: Uint8Array): void {
+    this.#client?.data(0, bytes);
+  }
+
+  clientQueued(): number {
+    return this.#client?.queued(0) ?? 0;
+  }
+
+  clientConsumed(length: number): void {
+    this.#client?.consumed(0, length);
+  }
+
+  notify(notice: ClientNotice): void {
+    this.#client?.text(notice);
+  }
+
+  async dialBack(): Promise<Result<void, Refusal>> {
+    if (this.#connector !== undefined) return ok(undefined);
+    const deadline = Date.now() + LIMITS.time.upstreamOpen;
+    const { session, resource } = this.grant;
+    let last: Refusal | undefined;
+    while (Date.now() < deadline && this.#phase !== "ended") {
+      const { ticket, record } = await newTicket(randomBytes(SECRET_BYTES), Date.now());
+      this.#ticket = record;
+      this.#dialing = Promise.withResolvers();
+      const asked = await connectorOf(this.env, this.resource.connector).open(session, resource, ticket, this.#failedProcesses);
+      if (!asked.ok) return err(last ?? asked.error);
+      this.#process = asked.value;
+      // A process that does not dial back in time is passed over for another one of the same connector.
+      const timer = setTimeout(() => {
+        this.#dialing?.resolve(err(refusal("connector_offline", "the connector did not dial back in time")));
+      }, DIAL_BACK_MS);
+      const dialed = await this.#dialing.promise;
+      clearTimeout(timer);
+      this.#dialing = undefined;
+      if (dialed.ok) return dialed;
+      last = dialed.error;
+      if (this.#failedProcesses.includes(asked.value)) break;
+      this.#failedProcesses.push(asked.value);
+    }
+    return err(last ?? LOST);
+  }
+
+  openChannel(payload: unknown, handler: ChannelHandler): Result<number, Refusal> {
+    const opened = this.#connector?.open(payload);
+    if (opened === undefined) return err(LOST);
+    if (!opened.ok) return err(refusal("over_limit", "too many channels are open in this session"));
+    this.#handlers.set(opened.value, handler);
+    return opened;
+  }
+
+  toChannel(channel: number, bytes: Uint8Array): void {
+    this.#connector?.data(channel, bytes);
+  }
+
+  channelQueued(channel: number): number {
+    return this.#connector?.queued(channel) ?? 0;
+  }
+
+  consumed(channel: number, length: number): void {
+    this.#connector?.consumed(channel, length);
+  }
+
+  signalChannel(channel: number, payload: unknown): void {
+    this.#connector?.signal(channel, payload);
+  }
+
+  endChannel(channel: number): void {
+    this.#connector?.end(channel);
+  }
+
+  closeChannel(channel: number): void {
+    this.#handlers.delete(channel);
+    this.#connector?.close(channel, "done", "");
+  }
+
+  decide(operation: Operation): Decision {
+    const { principal, expiresAt } = this.grant;
+    if (expiresAt <= Date.now()) {
+      const why = refusal("token_expired", "the session's token has expired", { hint: "connect again" });
+      return { effect: "deny", policies: [], refusal: why };
+    }
+    return policyEngine.decideOperation(principal, this.resource, operation);
+  }
+
+  reveals(relation: string, column: string): boolean {
+    const action = { action: "reveal", facts: { relation, column } } as const;
+    return policyEngine.decide(this.grant.principal, this.resource, action).effect === "allow";
+  }
+
+  async hold(hold: Hold): Promise<HoldStart> {
+    const { session, principal: requester, resource, noWait, reason } = this.grant;
+    const { granted, approval } = await controlOf(this.env).hold({
+      session,
+      resource,
+      requester,
+      operation: hold.operation,
+      requirements: hold.decision.requirements,
+      policies: hold.decision.policies,
+      ...(reason === undefined ? {} : { reason }),
+      waiting: !noWait,
+      expiresAt: hold.expiresAt,
+    });
+    const { id } = approval;
+    if (granted) return { state: "granted", approval: id };
+    const url = `${readSettings(this.env).publicUrl}/v1/approvals/${id}`;
+    const groups = hold.decision.requirements.map(({ group }) => group).join(" and ");
+    if (!noWait) return { state: "waiting", approval: id, url };
+    return {
+      state: "refused",
+      refusal: refusal("approval_required", `this needs the approval of ${groups}: ${id}`, {
+        hint: `send the same again after somebody of ${groups} has approved it (sally approvals approve ${id})`,
+        approval: id,
+      }),
+    };
+  }
+
+  async useApproval(approval: string): Promise<Result<void, Refusal>> {
+    return controlOf(this.env).useApproval(approval, this.grant.session);
+  }
+
+  withdraw(approval: string): void {
+    this.ctx.waitUntil(controlOf(this.env).withdrawApproval(approval, this.grant.session));
+  }
+
+  async cancelOther(processId: number, secretKey: Uint8Array): Promise<void> {
+    const session = await controlOf(this.env).sessionByProcessId(processId);
+    if (session !== undefined) await sessionOf(this.env, session).cancel(processId, secretKey, this.grant.principal);
+  }
+
+  turn(work: () => void): void {
+    this.#depth++;
+    try {
+      work();
+    } catch (error) {
+      // A bug must not let anything through: nothing queued is sent, the session ends.
+      console.error(`session failed: ${error instanceof Error ? (error.stack ?? error.message) : "unknown"}`);
+      this.#abort(refusal("internal", "the gateway failed and has ended the session; it has been logged"));
+    } finally {
+      this.#depth--;
+    }
+    if (this.#depth === 0) this.#settle();
+  }
+
+  end(why: Refusal | undefined): void {
+    if (this.#phase === "ended") return;
+    const started = this.#phase === "started";
+    this.#phase = "ended";
+    clearTimeout(this.#startupTimer);
+    this.#dialing?.resolve(err(why ?? LOST));
+    this.#handlers.clear();
+    const reason = why?.code ?? "done";
+    if (started) {
+      this.record({ type: "end", reason, ...(why === undefined ? {} : { message: why.message }), counts: this.#counts });
+      this.#saveMeta("ended", reason);
+      this.#tellIndex(reason);
+      this.ctx.waitUntil(this.ctx.storage.deleteAlarm());
+    }
+    if (why !== undefined) this.notify({ type: "ended", code: why.code, message: why.message });
+    this.#client?.end(0);
+  }
+
+  // Inside.
+
+  /** Writes the recording, then sends what waits, then gives credit back. */
+  #settle(): void {
+    try {
+      this.#recorder?.flush();
+    } catch (error) {
+      console.error(`recording failed: ${error instanceof Error ? error.message : "unknown"}`);
+      this.#abort(refusal("cannot_record", "the recording cannot be written, so the session has ended"));
+      return;
+    }
+    this.#client?.flush();
+    this.#connector?.flush();
+    if (this.#phase === "ended") {
+      this.#closeSockets();
+      return;
+    }
+    this.#driver?.pump();
+    this.#client?.flush();
+    this.#connector?.flush();
+    this.#active = Date.now();
+    this.#idleTimer ??= setTimeout(() => this.#putDown(), IDLE_MS);
+  }
+
+  /** Ends the session without sending anything that is queued. */
+  #abort(why: Refusal): void {
+    this.#client?.discard();
+    this.#connector?.discard();
+    const started = this.#phase === "started";
+    this.#phase = "ended";
+    this.#dialing?.resolve(err(why));
+    this.#client?.text({ type: "ended", code: why.code, message: why.message } satisfies ClientNotice);
+    this.#client?.flush();
+    this.#closeSockets();
+    if (!started) return;
+    try {
+      this.#recorder?.flush();
+    } catch {
+      // Said already; the index still learns of the end.
+    }
+    this.#tellIndex(why.code);
+  }
+
+  #terminate(why: Refusal): void {
+    if (this.#phase === "ended") return;
+    if (this.#driver === undefined) this.end(why);
+    else this.#driver.terminate(why);
+  }
+
+  #closeSockets(): void {
+    // The shim closes after it has drained; a shim that does not is closed by this timer.
+    this.#connector?.closeSocket(1000, "done");
+    const client = this.#client;
+    if (client === undefined) return;
+    if (client.idle) client.closeSocket(1000, "done");
+    else setTimeout(() => client.closeSocket(1000, "done"), LINGER_MS);
+  }
+
+  #tellIndex(reason: string): void {
+    const told = controlOf(this.env).endSession(this.grant.session, Date.now(), reason, this.#counts);
+    // Should it fail, the Control object's reconciliation asks again.
+    this.ctx.waitUntil(told.catch(() => undefined));
+  }
+
+  /** Writes an idle session down, so that the platform may hibernate it. */
+  #putDown(): void {
+    this.#idleTimer = undefined;
+    if (this.#phase !== "started") return;
+    const driver = Date.now() - this.#active >= IDLE_MS ? this.#driver?.freeze() : undefined;
+    if (driver === undefined || this.#client?.idle !== true || this.#connector?.idle === false) {
+      // A timer also keeps the object in memory while an operation runs or is held.
+      this.#idleTimer = setTimeout(() => this.#putDown(), IDLE_MS);
+      return;
+    }
+    const frozen: Frozen = {
+      grant: this.grant,
+      counts: this.#counts,
+      driver,
+      client: this.#client.freeze(),
+      connector: this.#connector?.freeze(),
+      mainChannel: this.#handlers.keys().next().value,
+    };
+    this.#saveMeta("frozen", JSON.stringify(frozen));
+  }
+
+  /** After hibernation: takes the session up where it was. After a crash: there is nothing to take up. */
+  async #wake(): Promise<void> {
+    const [client] = this.ctx.getWebSockets(CLIENT);
+    const [connector] = this.ctx.getWebSockets(CONNECTOR);
+    const text = this.#meta("frozen");
+    if (client === undefined || text === undefined) {
+      this.#endedByRestart();
+      return;
+    }
+    const snapshot = currentSnapshot() ?? (await controlOf(this.env).snapshot());
+    if (snapshot !== undefined) learnSnapshot(snapshot);
+    const frozen = JSON.parse(text) as Frozen;
+    this.#grant = frozen.grant;
+    this.#counts = frozen.counts;
+    this.#client = new TunnelEnd(client, frozen.client);
+    if (connector !== undefined && frozen.connector !== undefined) {
+      this.#connector = new TunnelEnd(connector, frozen.connector);
+    }
+    this.#driver = createDriver(this, this.resource.protocol, frozen.driver);
+  }
+
+  /** Lets a driver that was taken up again listen to its channel. */
+  listen(channel: number, handler: ChannelHandler): void {
+    this.#handlers.set(channel, handler);
+  }
+
+  #endedByRestart(): void {
+    if (this.#phase !== "started") return;
+    this.#phase = "ended";
+    this.record({ type: "end", reason: "gateway_restarted", counts: this.#counts });
+    this.#saveMeta("ended", "gateway_restarted");
+    this.#recorder?.flush();
+    this.ctx.waitUntil(controlOf(this.env).orphanApprovals(this.grant.session));
+    this.#tellIndex("gateway_restarted");
+  }
+
+  #findResource(): Resource | undefined {
+    return currentSnapshot()?.resources.find(({ name }) => name === this.#grant?.resource);
+  }
+
+  #meta(key: string): string | undefined {
+    return this.ctx.storage.sql
+      .exec<{ value: string }>("SELECT value FROM meta WHERE key = ?", key)
+      .toArray()[0]?.value;
+  }
+
+  #saveMeta(key: string, value: string): void {
+    this.ctx.storage.sql.exec(
+      "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+      key,
+      value,
+    );
+  }
+}
+
+/** How long one connector process has to dial back before another is asked. */
+const DIAL_BACK_MS = 5000;
+/** How long a client may take to read what is left when its session has ended. */
+const LINGER_MS = 10_000;
+
+function fromConnector(code: string, message: string): Refusal {
+  return code === "done" ? LOST : refusal(isCode(code) ? code : "upstream_lost", message);
+}

@@ -1,0 +1,22 @@
+/**
+ * The configuration that this isolate knows: the newest that any of its objects has met. It is the same for
+ * every session and holds no identity, so it may be shared where an identity never may.
+ */
+import type { Snapshot } from "./control/types.ts";
+import { policyEngine } from "./engines.ts";
+
+let current: Snapshot | undefined;
+
+export function currentSnapshot(): Snapshot | undefined {
+  return current;
+}
+
+/** Takes a snapshot over if it is newer, and loads its policies. @throws when they do not load: fail closed. */
+export function learnSnapshot(snapshot: Snapshot): void {
+  if (current !== undefined && current.version >= snapshot.version) return;
+  if ((policyEngine.version ?? 0) < snapshot.version) {
+    const loaded = policyEngine.load(snapshot.version, snapshot.policies);
+    if (!loaded.ok) throw new Error("the policies of the configuration do not load");
+  }
+  current = snapshot;
+}

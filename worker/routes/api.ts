@@ -1,0 +1,149 @@
+/** Resources, approvals, sessions and connectors (docs/api.md). Authority is decided in the Control object. */
+import { Hono } from "hono";
+import { z } from "zod";
+import { refusal } from "../../wire/refusals.ts";
+import { type Bindings, connectorOf, controlOf, sessionOf } from "../env.ts";
+import { type Authenticated, authenticate } from "./authenticate.ts";
+import { readJson } from "./body.ts";
+import { answer, problem } from "./problem.ts";
+import { showApproval, showSession, time } from "./show.ts";
+
+export const api = new Hono<Authenticated>();
+api.use("/v1/*", authenticate);
+
+const MAX_LISTED = 500;
+
+function limitOf(text: string | undefined, most: number): number {
+  const limit = Number(text ?? most);
+  return Number.isInteger(limit) && limit > 0 ? Math.min(limit, most) : most;
+}
+
+api.get("/v1/whoami", (context) => {
+  const { principal, expiresAt, resources } = context.var.token;
+  return context.json({ principal, expiresAt: time(expiresAt), resources });
+});
+
+api.get("/v1/resources", async (context) => {
+  const snapshot = await controlOf(context.env).snapshot();
+  const resources = snapshot?.resources ?? [];
+  const names = [...new Set(resources.map(({ connector }) => connector))];
+  const online = new Map(
+    await Promise.all(names.map(async (name) => [name, new Set(await connectorOf(context.env, name).online())] as const)),
+  );
+  return context.json({
+    resources: resources.map(({ name, protocol, labels, connector, database }) => ({
+      name,
+      protocol,
+      labels,
+      connector,
+      online: online.get(connector)?.has(name) ?? false,
+      ...(database === undefined ? {} : { database }),
+    })),
+  });
+});
+
+api.get("/v1/approvals", async (context) => {
+  const limit = limitOf(context.req.query("limit"), MAX_LISTED);
+  const pendingOnly = context.req.query("status") !== "all";
+  const approvals = await controlOf(context.env).approvals(context.var.token.principal, pendingOnly, limit);
+  return context.json({ approvals: approvals.map(showApproval) });
+});
+
+api.get("/v1/approvals/:id", async (context) =>
+  answer(context, await controlOf(context.env).approval(context.var.token.principal, context.req.param("id")), showApproval),
+);
+
+const Comment = z.object({ comment: z.string().max(2000).optional() });
+
+for (const verdict of ["approve", "deny"] as const) {
+  api.post(`/v1/approvals/:id/${verdict}`, async (context) => {
+    const body = await readJson(context, Comment);
+    if (!body.ok) return problem(context, body.error);
+    const { principal } = context.var.token;
+    const decided = await controlOf(context.env).decideApproval(
+      principal,
+      context.req.param("id"),
+      verdict,
+      body.value.comment,
+    );
+    return answer(context, decided, showApproval);
+  });
+}
+
+api.get("/v1/sessions", async (context) => {
+  const limit = limitOf(context.req.query("limit"), MAX_LISTED);
+  const liveOnly = context.req.query("status") === "live";
+  const sessions = await controlOf(context.env).sessions(context.var.token.principal, liveOnly, limit);
+  return context.json({ sessions: sessions.map(showSession) });
+});
+
+api.get("/v1/sessions/:id", async (context) =>
+  answer(context, await sessionFor(context.env, context.var.token, context.req.param("id")), showSession),
+);
+
+api.get("/v1/sessions/:id/events", async (context) => {
+  const id = context.req.param("id");
+  const allowed = await controlOf(context.env).session(context.var.token.principal, id);
+  if (!allowed.ok) return problem(context, allowed.error);
+  const after = Number(context.req.query("after") ?? 0);
+  if (!Number.isInteger(after) || after < 0) {
+    return problem(context, refusal("request_invalid", "after is the number of an event"));
+  }
+  const read = await sessionOf(context.env, id).events(after, limitOf(context.req.query("limit"), 1000));
+  return context.json({
+    ...read,
+    events: read.events.map((event) => ({ ...event, body: (JSON.parse(event.json) as { body: unknown }).body })),
+  });
+});
+
+api.post("/v1/sessions/:id/kill", async (context) => {
+  const body = await readJson(context, z.object({ reason: z.string().max(2000).optional() }));
+  if (!body.ok) return problem(context, body.error);
+  const { principal } = context.var.token;
+  return answer(
+    context,
+    await controlOf(context.env).killSession(principal, context.req.param("id"), body.value.reason),
+    showSession,
+  );
+});
+
+api.post("/v1/connectors/:name/join-tokens", async (context) =>
+  answer(
+    context,
+    await controlOf(context.env).newJoinToken(context.var.token.principal, context.req.param("name")),
+    ({ token, expiresAt }) => ({ token, expiresAt: time(expiresAt) }),
+  ),
+);
+
+api.get("/v1/connectors", async (context) => {
+  const listed = await controlOf(context.env).connectors(context.var.token.principal);
+  if (!listed.ok) return problem(context, listed.error);
+  const connectors = await Promise.all(
+    listed.value.map(async ({ name, enrolledAt, revoked }) => ({
+      name,
+      enrolledAt: time(enrolledAt),
+      revoked,
+      processes: (await connectorOf(context.env, name).status()).map((process) => ({
+        ...process,
+        since: time(process.since),
+      })),
+    })),
+  );
+  return context.json({ connectors });
+});
+
+api.delete("/v1/connectors/:name", async (context) => {
+  const revoked = await controlOf(context.env).revokeConnector(context.var.token.principal, context.req.param("name"));
+  return revoked.ok ? context.body(null, 204) : problem(context, revoked.error);
+});
+
+/** A session as the index has it; a live one with its counts of this moment. */
+async function sessionFor(
+  bindings: Bindings,
+  token: Authenticated["Variables"]["token"],
+  id: string,
+): Promise<Awaited<ReturnType<ReturnType<typeof controlOf>["session"]>>> {
+  const found = await controlOf(bindings).session(token.principal, id);
+  if (!found.ok || found.value.status === "ended") return found;
+  return { ok: true, value: { ...found.value, ...(await sessionOf(bindings, id).counts()) } };
+}

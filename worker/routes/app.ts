@@ -1,0 +1,37 @@
+/** All routes of the gateway. */
+import { Hono } from "hono";
+import { z } from "zod";
+import { refusal } from "../../wire/refusals.ts";
+import { type Bindings, controlOf } from "../env.ts";
+import { api } from "./api.ts";
+import { readJson } from "./body.ts";
+import { config } from "./config.ts";
+import { oauth } from "./oauth.ts";
+import { answer, problem } from "./problem.ts";
+import { sockets } from "./sockets.ts";
+
+export const app = new Hono<{ Bindings: Bindings }>();
+
+const VERSION = "0.1.0";
+
+app.get("/healthz", (context) => context.json({ status: "ok", version: VERSION }));
+
+const Enrolment = z.object({ token: z.string().max(200), name: z.string().max(128), publicKey: z.unknown() });
+app.post("/connector/enroll", async (context) => {
+  const body = await readJson(context, Enrolment);
+  if (!body.ok) return problem(context, body.error);
+  const { token, name, publicKey } = body.value;
+  return answer(context, await controlOf(context.env).enroll(token, name, publicKey));
+});
+
+app.route("/", oauth);
+app.route("/", sockets);
+app.route("/", config);
+app.route("/", api);
+
+app.notFound((context) => problem(context, refusal("not_found", `there is nothing at ${context.req.path}`)));
+
+app.onError((error, context) => {
+  console.error(`request failed: ${error.stack ?? error.message}`);
+  return problem(context, refusal("internal", "the gateway failed; it has been logged"));
+});
