@@ -28,33 +28,39 @@ function listenOnce(port: number): Promise<number> {
   });
 }
 
-/**
- * Ports by name, remembered in `file`. A remembered port that somebody else took since is replaced by another
- * one and its name is listed in `moved`.
- */
+export type KeptPorts<Name extends string> = {
+  readonly ports: Record<Name, number>;
+  /** Remembered ports that somebody else took since, and what replaces them. */
+  readonly moved: readonly { readonly name: Name; readonly from: number; readonly to: number }[];
+};
+
+/** Ports by name: those that `file` remembers where they are still free, others where they are not. */
 export async function keptPorts<const Name extends string>(
   file: string,
   names: readonly Name[],
-): Promise<{ ports: Record<Name, number>; moved: { name: Name; from: number; to: number }[] }> {
+): Promise<KeptPorts<Name>> {
   const remembered = await readRemembered(file);
   const ports: Record<string, number> = {};
   const moved: { name: Name; from: number; to: number }[] = [];
   const taken = new Set<number>();
   for (const name of names) {
     const wanted = remembered[name];
-    if (wanted !== undefined && !taken.has(wanted) && (await isPortFree(wanted))) {
-      ports[name] = wanted;
-    } else {
-      let port = await freePort();
-      while (taken.has(port)) port = await freePort();
-      ports[name] = port;
+    let port = wanted;
+    if (port === undefined || taken.has(port) || !(await isPortFree(port))) {
+      do port = await freePort();
+      while (taken.has(port));
       if (wanted !== undefined) moved.push({ name, from: wanted, to: port });
     }
-    taken.add(ports[name]);
+    ports[name] = port;
+    taken.add(port);
   }
+  return { ports, moved };
+}
+
+/** Remembers ports for the next start. */
+export async function rememberPorts(file: string, ports: Readonly<Record<string, number>>): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   await writeFile(file, `${JSON.stringify(ports, null, 2)}\n`);
-  return { ports, moved };
 }
 
 async function readRemembered(file: string): Promise<Record<string, number>> {

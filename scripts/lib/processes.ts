@@ -77,6 +77,8 @@ export async function supervise(options: SuperviseOptions): Promise<Supervised> 
     logFile: options.logFile,
     exited,
     stop: async (signal = "SIGTERM", graceMs = 10_000) => {
+      // Its number may belong to another process by now.
+      if (!alive.has(supervised)) return;
       signalGroup(pid, signal, false);
       const timer = setTimeout(() => signalGroup(pid, "SIGKILL", true), graceMs);
       await exited;

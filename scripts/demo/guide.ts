@@ -1,0 +1,51 @@
+/** What the demo prints when it is ready. */
+import { spawnSync } from "node:child_process";
+
+export type Guide = { readonly gateway: string; readonly directory: string };
+
+/** Text for the terminal; every indented line can be copied as it stands. */
+export function guide({ gateway, directory }: Guide): string {
+  const as = (user: string): string => `--token-file ${directory}/tokens/${user}.jwt`;
+  const psql = (user: string, sql: string): string => `bin/sally psql shop-db ${as(user)} -- -c "${sql}"`;
+  const lines = [
+    `Sallyport is running at ${gateway}`,
+    "Ctrl-C stops it; what it knows stays in .demo/. In another terminal, in this directory:",
+    "",
+    "  source .demo/env",
+    "",
+    "An engineer works as usual and sees masks where the data is personal; a database administrator sees it all:",
+    "",
+    `  ${psql("engineer", "select id, name, email, card_number, ssn from customers order by id limit 3")}`,
+    `  ${psql("reviewer-a", "select id, name, email, card_number, ssn from customers order by id limit 3")}`,
+    "",
+    "What policy forbids is an error that says why, and the session goes on:",
+    "",
+    `  ${psql("engineer", "drop table customers")}`,
+    "",
+    "A delete waits until somebody of the group dba has looked at it. It prints the approval's id:",
+    "",
+    `  ${psql("engineer", "delete from orders where id = 1")}`,
+    `  bin/sally approvals ls ${as("reviewer-a")}`,
+    `  bin/sally approvals approve ID ${as("reviewer-a")}`,
+    "",
+    "An AI agent does not wait: exit code 4 and the id; the same command passes once when it has been approved:",
+    "",
+    `  bin/sally psql shop-db --no-wait ${as("agent")} -- -c "update orders set status = 'shipped' where id = 2"`,
+    "",
+    "Everything is on record, and the record can be checked:",
+    "",
+    `  bin/sally sessions ls ${as("reviewer-a")}`,
+    "",
+    "Log in as one of the users yourself (opens a browser), or connect any client:",
+    "",
+    "  bin/sally login",
+    "  bin/sally connect shop-db --port 5433",
+  ];
+  if (spawnSync("psql", ["--version"]).status !== 0) {
+    lines.push(
+      "",
+      "psql is not installed here: use `sally connect` with a client of your choice, or install psql.",
+    );
+  }
+  return lines.join("\n");
+}
