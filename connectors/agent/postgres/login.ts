@@ -186,6 +186,11 @@ export class MessageReader {
     }
   }
 
+  /** Bytes that have been read off the stream already. */
+  push(bytes: Buffer): void {
+    if (bytes.length > 0) this.#framer.push(bytes);
+  }
+
   rest(): Buffer {
     return this.#framer.rest();
   }

@@ -8,6 +8,7 @@ import { type Result, err, ok } from "../../../wire/result.ts";
 import type { TunnelChannel } from "../../lib/tunnel-socket.ts";
 import type { Log } from "../log.ts";
 import type { Protocol } from "../upstream.ts";
+import { CatalogueReader } from "./catalogue-reader.ts";
 import { PostgresConfig } from "./config.ts";
 import { type Connection, type Target, connect, reset } from "./connect.ts";
 import { Credential } from "./credential.ts";
@@ -24,6 +25,9 @@ export type Server = {
   readonly credential: Credential;
 };
 
+/** No object of the database may stand in for one that the catalogue's queries name. */
+const CATALOGUE_PARAMETERS = { search_path: "", application_name: "sallyport catalogue" };
+
 export const postgres: Protocol<PostgresConfig> = {
   name: "postgres",
   config: PostgresConfig,
@@ -37,9 +41,15 @@ export const postgres: Protocol<PostgresConfig> = {
       database: config.database,
       credential: new Credential(config.password),
     };
+    const catalogue = new CatalogueReader(resource, (signal) =>
+      openServer(server, CATALOGUE_PARAMETERS, signal),
+    );
     return ok({
-      channels: { postgres: (channel, payload, log) => serveSession(server, channel, payload, log) },
-      close: () => undefined,
+      channels: {
+        postgres: (channel, payload, log) => serveSession(server, channel, payload, log),
+        "postgres-catalogue": (channel, payload, log) => catalogue.serve(channel, payload, log),
+      },
+      close: () => catalogue.close(),
     });
   },
 };

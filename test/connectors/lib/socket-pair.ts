@@ -39,10 +39,7 @@ export async function rawPair(): Promise<{
   return { accepted, dialled: dialled.value, end };
 }
 
-export async function pair(
-  gateway: TunnelOptions = {},
-  connector: TunnelOptions = {},
-): Promise<Pair> {
+export async function pair(gateway: TunnelOptions = {}, connector: TunnelOptions = {}): Promise<Pair> {
   const { accepted, dialled, end } = await rawPair();
   return {
     gateway: new TunnelSocket(accepted, { side: "gateway", ...gateway }),

@@ -194,9 +194,7 @@ describe("a tunnel over a WebSocket", () => {
     );
     ends.push(made.end);
     const channel = openOn(made.gateway, "x");
-    const closed = new Promise<CloseReason>((resolve) =>
-      channel.listen({ onRemoteClose: resolve }),
-    );
+    const closed = new Promise<CloseReason>((resolve) => channel.listen({ onRemoteClose: resolve }));
     await closed;
     await sleep(20);
     let received = 0;
@@ -291,9 +289,7 @@ describe("a tunnel over a WebSocket", () => {
     const made = await pair({}, { onControl: (text) => texts.push(text) });
     ends.push(made.end);
     made.gateway.control({ type: "held" });
-    const lost = new Promise<void>((resolve) =>
-      made.connectorSocket.once("close", () => resolve()),
-    );
+    const lost = new Promise<void>((resolve) => made.connectorSocket.once("close", () => resolve()));
     made.gateway.control({ type: "x".repeat(LIMITS.tunnel.control) });
     await lost;
     expect(texts).toEqual(['{"type":"held"}']);
