@@ -66,5 +66,4 @@ function sectionStart(bytes: Uint8Array, id: number): number {
   throw new Error(`libpg-query.wasm: section ${id} is missing`);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url))
-  process.stdout.write(`${writePatchedWasm()}\n`);
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.stdout.write(`${writePatchedWasm()}\n`);

@@ -27,8 +27,7 @@ export function loadSqlParser(): Promise<SqlParser> {
 export async function newSqlParser(): Promise<SqlParser> {
   const require = createRequire(import.meta.url);
   // The package gives this file no types and does not export it; createRequire reaches it by path.
-  const factory =
-    require("../../node_modules/libpg-query/wasm/libpg-query.js") as EmscriptenFactory;
+  const factory = require("../../node_modules/libpg-query/wasm/libpg-query.js") as EmscriptenFactory;
   const module = await WebAssembly.compile(patchedWasm());
   return createSqlParser(factory, (imports) => new WebAssembly.Instance(module, imports));
 }

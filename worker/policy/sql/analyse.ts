@@ -61,6 +61,8 @@ export type AnalysedStatement = {
     readonly op: "declare" | "fetch" | "move" | "close";
     readonly name: string | undefined;
     readonly inner?: AnalysedStatement;
+    /** DECLARE ... WITH HOLD: outlives its transaction. */
+    readonly hold?: boolean;
   };
   readonly setting?: Setting;
   readonly transaction?: Transaction;
@@ -154,6 +156,9 @@ function analyseNode(
     }
   }
 }
+
+/** parsenodes.h. */
+const CURSOR_OPT_HOLD = 0x0020;
 
 const SESSION: UtilityRule = { verbs: ["session"], ddl: false };
 

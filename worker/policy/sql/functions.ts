@@ -143,7 +143,7 @@ export type FunctionEffect = {
   readonly opaque: boolean;
 };
 
-const BY_NAME: ReadonlyMap<string, FunctionEffect> = new Map([
+const BY_NAME: ReadonlyMap<string, FunctionEffect> = new Map<string, FunctionEffect>([
   ...OPAQUE.map((name) => [name, { verb: "call", opaque: true }] as const),
   ...Object.entries(EFFECTS).flatMap(([verb, names]) =>
     names.map((name) => [name, { verb: verb as keyof typeof EFFECTS, opaque: false }] as const),
