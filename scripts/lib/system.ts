@@ -178,7 +178,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       startConnector: async () => {
         const started = await openConnector();
         system.connector = started;
-        stops.push(() => started.stop());
+        stops.push(() => started.stop("SIGINT"));
       },
       waitUntilOnline: (resource, withinMs) => waitUntilOnline(system, resource, withinMs ?? 30_000),
       stop,
@@ -193,7 +193,8 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     const reviewer = await system.sessionToken("reviewer-a");
     const connector = await openConnector(await joinTokenIfNeeded(system, reviewer));
     system.connector = connector;
-    stops.push(() => connector.stop());
+    // SIGINT ends its live sessions now; SIGTERM would let them finish.
+    stops.push(() => connector.stop("SIGINT"));
     await system.waitUntilOnline("shop-db");
     return system;
   } catch (error) {
