@@ -121,7 +121,7 @@ function bindComplete(state: PostgresState, out: Outbox, entry: Entry, message: 
   }
   deliver(out, entry, message);
   // Bound though the client was told an error: it never gets to an Execute.
-  if (entry.withheld !== undefined) report(out, { kind: "skipped", id: entry.id });
+  if (entry.withheld !== undefined && !entry.reported) report(out, { kind: "skipped", id: entry.id });
   settleHead(state);
   return true;
 }
@@ -190,7 +190,7 @@ function completed(state: PostgresState, out: Outbox, entry: Entry, message: Uin
   if (entry.phase === "copyIn") state.strayReady = 0;
   if (entry.withheld === undefined) report(out, { kind: "completed", id: entry.id, tag });
   // A Query's failure was reported when its answer was withheld; an Execute behind that one ran all the same.
-  else if (entry.kind === "execute" && !entry.checked) reportWithheld(out, entry, entry.withheld);
+  else reportWithheld(out, entry, entry.withheld);
   if (entry.kind === "query") entry.phase = "between";
   else settleHead(state);
   return true;

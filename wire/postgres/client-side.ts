@@ -244,14 +244,20 @@ function handle(state: PostgresState, out: Outbox, message: Uint8Array): void {
 function handleSync(state: PostgresState, out: Outbox, message: Uint8Array): void {
   // The server ignores Sync during COPY from stdin (copyfromparse.c, CopyGetData).
   if (state.copyingIn) return;
-  const guard = state.hideAtSync ? { ...OPEN_GUARD, hideErrorDetail: true } : OPEN_GUARD;
-  owe(state, newEntry("sync", state.lastForwarded, guard, { mark: state.lastId }));
+  owe(
+    state,
+    newEntry("sync", state.lastForwarded, withPipelineGuard(state, OPEN_GUARD), { mark: state.lastId }),
+  );
   toServer(out, message);
   state.segment++;
   state.skipping = false;
   state.hideAtSync = false;
   state.lastForwarded = 0;
-  state.flushed = false;
+}
+
+/** Sync and Query end the pipeline's transaction, so deferred checks of its statements fail there. */
+function withPipelineGuard(state: PostgresState, guard: Guard): Guard {
+  return state.hideAtSync && !guard.hideErrorDetail ? { ...guard, hideErrorDetail: true } : guard;
 }
 
 function handleCopyEnd(state: PostgresState, out: Outbox, message: Uint8Array): void {
@@ -461,7 +467,10 @@ function forward(
   }
   switch (asked.kind) {
     case "query":
-      owe(state, newEntry("query", asked.id, guard, { rewritten, mark: state.lastId }));
+      owe(
+        state,
+        newEntry("query", asked.id, withPipelineGuard(state, guard), { rewritten, mark: state.lastId }),
+      );
       toServer(out, rewritten ? encodeQuery(sql) : pending.message);
       return;
     case "parse": {

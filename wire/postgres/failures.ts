@@ -33,7 +33,7 @@ export function handleError(
     report(out, { kind: "refused", id: entry.id, refusal: entry.refused });
   } else if (entry.withheld === undefined) {
     deliverError(out, entry, fields, message);
-  } else if (entry.kind === "execute") {
+  } else {
     reportWithheld(out, entry, entry.withheld);
   }
   if (entry.kind === "query" || entry.kind === "sync") entry.phase = "errored";
@@ -67,10 +67,9 @@ function skipToSync(state: PostgresState, out: Outbox, failed: Entry): void {
     }
     if (entry.statementChange !== undefined) withdraw(state.statements, entry.statementChange);
     if (entry.portalChange !== undefined) withdraw(state.portals, entry.portalChange);
-    const told =
-      entry === failed || entry === failed.describes || entry.id === 0 || entry.withheld !== undefined;
+    const reported = entry === failed || entry === failed.describes || entry.id === 0 || entry.reported;
     if (
-      !told &&
+      !reported &&
       (entry.kind === "parse" || entry.kind === "bind" || entry.kind === "execute" || entry.kind === "query")
     ) {
       report(out, { kind: "skipped", id: entry.id });
@@ -91,13 +90,15 @@ export function withhold(state: PostgresState, out: Outbox, entry: Entry, why: R
   if (entry.kind === "query") return;
   for (let i = state.answered; i < state.owed.length; i++) {
     const later = state.owed[i];
-    if (later === undefined || later.kind === "sync") return;
+    if (later === undefined || later.kind === "sync" || later.kind === "query") return;
     later.withheld = why;
   }
-  provokeError(state, out, why);
+  if (!state.skipping) provokeError(state, out, why);
 }
 
+/** Reports once that the statement failed as far as the client knows, whatever the server made of it. */
 export function reportWithheld(out: Outbox, entry: Entry, why: Refusal): void {
-  if (entry.id === 0) return;
+  if (entry.id === 0 || entry.reported) return;
+  entry.reported = true;
   report(out, { kind: "failed", id: entry.id, sqlstate: REFUSALS[why.code].sqlstate, message: why.message });
 }

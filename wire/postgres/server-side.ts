@@ -94,7 +94,7 @@ function consumeRows(state: PostgresState, out: Outbox, type: number, length: nu
       return true;
     }
     entry.phase = "rows";
-    if (!entry.checked) checkColumns(state, out, entry);
+    if (!entry.checked && entry.withheld === undefined) checkColumns(state, out, entry);
   }
   if (entry.withheld !== undefined) return dropRows(state, type, length);
   if (entry.guard.inspectRows) return inspectRows(state, out, entry, type, length);

@@ -84,6 +84,8 @@ export type Entry = {
   fields: readonly Field[] | undefined;
   /** The columns were held against the guard. */
   checked: boolean;
+  /** Its outcome was reported, though the server is not done with it. */
+  reported: boolean;
   /** query, sync: portals of Binds up to this ask id end with an idle ReadyForQuery. */
   readonly mark: number;
 };
@@ -104,6 +106,7 @@ export function newEntry(kind: EntryKind, id: number, guard: Guard, more: Partia
     describes: undefined,
     fields: undefined,
     checked: false,
+    reported: false,
     mark: 0,
     ...more,
   };
@@ -209,6 +212,7 @@ export function owedCount(state: PostgresState): number {
 }
 
 export function owe(state: PostgresState, entry: Entry): void {
+  state.flushed = false;
   state.owed.push(entry);
 }
 
@@ -230,7 +234,10 @@ export function settleHead(state: PostgresState): void {
  */
 export function remember(state: PostgresState, holder: Statement | Portal, fields: readonly Field[]): void {
   const more = fields.length - (holder.fields?.length ?? 0);
-  if (state.rememberedFields + more > LIMITS.postgres.describedColumns) return;
+  if (state.rememberedFields + more > LIMITS.postgres.describedColumns) {
+    holder.describedIn = 0;
+    return;
+  }
   state.rememberedFields += more;
   holder.fields = fields;
 }
