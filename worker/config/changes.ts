@@ -1,5 +1,5 @@
 /** What applying a configuration changes, in sentences, for whoever is about to apply it. */
-import type { Config } from "./config.ts";
+import type { Config } from "./parse.ts";
 
 type Named = {
   readonly kind: string;

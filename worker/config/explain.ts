@@ -89,9 +89,14 @@ function show(value: unknown): string {
   return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
 }
 
+/**
+ * What stands at a path. A single value where a list may stand is read as a list of one, so an issue's path
+ * may have an index more than the file.
+ */
 function valueAt(value: unknown, path: YamlPath): unknown {
   let at = value;
   for (const key of path) {
+    if (key === 0 && at !== undefined && !Array.isArray(at)) continue;
     if (typeof at !== "object" || at === null || !Object.hasOwn(at, key)) return undefined;
     at = (at as Record<PropertyKey, unknown>)[key];
   }
