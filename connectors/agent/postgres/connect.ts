@@ -69,11 +69,14 @@ export async function connect(
   });
 }
 
-/** Ends a connection at once: the server's kernel drops what it had not read yet. */
+/** Ends a connection at once; by a TCP reset where possible, so that the server drops what it had not read yet. */
 export function reset(connection: Connection): void {
-  if (connection.reached.kind === "tcp" && !connection.raw.destroyed) connection.raw.resetAndDestroy();
-  connection.raw.destroy();
-  connection.stream.destroy();
+  const { raw, stream } = connection;
+  // A reset while a shutdown is under way fails inside libuv (EINVAL), and Node then never closes the handle.
+  const ending = raw.writableEnded || stream.writableEnded;
+  if (connection.reached.kind === "tcp" && !ending && !raw.destroyed) raw.resetAndDestroy();
+  raw.destroy();
+  stream.destroy();
 }
 
 function openSocket(address: Address, signal: AbortSignal): Promise<Result<Socket, string>> {

@@ -168,7 +168,7 @@ describe("sally psql", () => {
     const unknown = await start(["psql", "no-such-db"], environment).done;
     expect(unknown).toMatchObject({
       code: 1,
-      err: "sally: there is no resource no-such-db\n  hint: see what there is with: sally ls\n",
+      err: "sally: there is no resource no-such-db that you can reach\n  hint: see what there is with: sally ls\n",
     });
     const closed = await freePort();
     const away = await start(["psql", "shop-db"], {

@@ -42,6 +42,8 @@ export type StandIn = {
   readonly refusals: Map<string, { code: RefusalCode; message: string; hint?: string }>;
   /** Seconds that session tokens last. */
   tokenLife: number;
+  /** What /v1/login tells `sally` to ask for. */
+  scopes: readonly string[];
   stop: () => Promise<void>;
 };
 
@@ -62,6 +64,7 @@ export async function startStandIn(options: {
     notices: new Map(),
     refusals: new Map(),
     tokenLife: 900,
+    scopes: ["openid", "profile", "email", "groups"],
   };
   const server: Server = createServer((request, response) => {
     void handle(standIn as StandIn, options.issuer, request, response);
@@ -159,7 +162,7 @@ async function handle(
                 {
                   issuer: issuer.issuer,
                   clientId: issuer.clientId,
-                  scopes: ["openid", "profile", "email", "groups"],
+                  scopes: standIn.scopes,
                 },
               ],
       },

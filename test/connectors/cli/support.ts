@@ -24,7 +24,7 @@ export async function run(
 export function start(
   words: readonly string[],
   environment: Record<string, string | undefined> = {},
-  input?: string,
+  input?: string | Buffer,
 ) {
   const child = spawn(LAUNCHER, words, {
     env: { PATH: process.env["PATH"], HOME: "/nonexistent", ...environment },
