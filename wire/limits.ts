@@ -106,6 +106,7 @@ export const LIMITS = {
     /** Requests for authentication, and packets of any kind, before it has succeeded. */
     authentications: 6,
     packetsBeforeAuthentication: 32,
+    bytesBeforeAuthentication: 64 << 10,
     /** Requests on one channel before its program starts, and channel requests and global requests in all. */
     requestsBeforeStart: 64,
     /** Bytes waiting for the client's transport, over all channels. */

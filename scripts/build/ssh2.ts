@@ -1,0 +1,64 @@
+/**
+ * Fits ssh2's transport (key exchange, ciphers, packets) into a Worker's bundle. The gateway uses that part
+ * alone: everything above it, authentication and channels, is `wire/ssh/`.
+ *
+ *  - its native addon, `cpu-features` and the WebAssembly poly1305 do not exist in workerd, and chacha20 is
+ *    never offered (worker/objects/session/ssh-transport.ts);
+ *  - its compression reaches into Node's private zlib handle; only `none` is offered;
+ *  - the signature algorithms that it tells a client about name SHA-1 and DSA, which it would not take.
+ *
+ * Each change checks that the text it replaces is there, so that a new version of ssh2 fails the build rather
+ * than silently losing one of them.
+ */
+import { readFile } from "node:fs/promises";
+import type { Plugin } from "esbuild";
+
+const STUBS: Readonly<Record<string, string>> = {
+  "sshcrypto.node": "throw new Error('no native addon in a Worker');",
+  "cpu-features": "module.exports = () => ({});",
+  "poly1305.js": "module.exports = async () => ({ _malloc() { return 0; }, cwrap() { return undefined; } });",
+  "zlib.js": `
+    class PacketWriter {
+      constructor(protocol) { this.allocStart = 5; this.allocStartKEX = 5; this._protocol = protocol; }
+      cleanup() {}
+      alloc(size, force) {
+        return this._protocol._kexinit === undefined || force ? this._protocol._cipher.allocPacket(size) : Buffer.allocUnsafe(size);
+      }
+      finalize(packet) { return packet; }
+    }
+    class PacketReader { cleanup() {} read(data) { return data; } }
+    class None { constructor() { throw new Error("compression is not offered"); } }
+    module.exports = { PacketReader, PacketWriter, ZlibPacketReader: None, ZlibPacketWriter: None };`,
+};
+
+const SIGNATURE_ALGORITHMS =
+  "'ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521'\n      + 'rsa-sha2-512,rsa-sha2-256,ssh-rsa,ssh-dss'";
+
+/** The esbuild plugin; harmless where ssh2 is not imported. */
+export function ssh2Transport(): Plugin {
+  return {
+    name: "ssh2-transport",
+    setup(builder) {
+      builder.onResolve(
+        { filter: /(sshcrypto\.node|poly1305\.js|\/zlib\.js|^cpu-features)$/ },
+        ({ path, importer }) => {
+          if (!/[\\/]ssh2[\\/]lib[\\/]/.test(importer)) return undefined;
+          return { path: path.slice(path.lastIndexOf("/") + 1), namespace: "ssh2-stub" };
+        },
+      );
+      builder.onLoad({ filter: /./, namespace: "ssh2-stub" }, ({ path }) => ({
+        contents: STUBS[path] ?? "",
+        loader: "js",
+      }));
+      builder.onLoad({ filter: /[\\/]ssh2[\\/]lib[\\/]protocol[\\/]Protocol\.js$/ }, async ({ path }) => {
+        const text = await readFile(path, "utf8");
+        if (!text.includes(SIGNATURE_ALGORITHMS))
+          return { errors: [{ text: "ssh2 has changed its signature algorithms: look again" }] };
+        return {
+          contents: text.replace(SIGNATURE_ALGORITHMS, "'ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256'"),
+          loader: "js",
+        };
+      });
+    },
+  };
+}
