@@ -6,10 +6,9 @@
  * changes. The patch is bound to the exact published bytes.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 
 const PUBLISHED_SHA256 = "378b64e6182f65c71ad5dbd2c31c81e9dfed7d2f2debfb4b51c0d0de8fa2ae36";
 
@@ -17,11 +16,6 @@ const PUBLISHED_SHA256 = "378b64e6182f65c71ad5dbd2c31c81e9dfed7d2f2debfb4b51c0d0
 const PUBLISHED_MEMORY = Uint8Array.of(0x01, 0x01, 0x80, 0x10, 0x80, 0x80, 0x01); // 2048 and 16384 pages
 const OUR_MEMORY = Uint8Array.of(0x01, 0x01, 0x80, 0x05, 0x80, 0x8a, 0x00); // 640 and 1280 pages
 const MEMORY_SECTION = 5;
-
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-
-/** Where `writePatchedWasm` puts the copy, for the bundle. */
-export const PATCHED_WASM = join(root, "dist", "wasm", "libpg-query.wasm");
 
 /** The published wasm with the smaller memory. Throws when the package is not the one that was checked. */
 export function patchedWasm(): Uint8Array<ArrayBuffer> {
@@ -42,13 +36,6 @@ export function patchedWasm(): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Writes the patched copy to `PATCHED_WASM` and returns that path. */
-export function writePatchedWasm(): string {
-  mkdirSync(dirname(PATCHED_WASM), { recursive: true });
-  writeFileSync(PATCHED_WASM, patchedWasm());
-  return PATCHED_WASM;
-}
-
 /** Offset of the contents of the section with this id (WebAssembly core specification 5.5.2). */
 function sectionStart(bytes: Uint8Array, id: number): number {
   let at = 8;
@@ -65,5 +52,3 @@ function sectionStart(bytes: Uint8Array, id: number): number {
   }
   throw new Error(`libpg-query.wasm: section ${id} is missing`);
 }
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.stdout.write(`${writePatchedWasm()}\n`);

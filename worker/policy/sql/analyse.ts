@@ -80,13 +80,24 @@ export function analyse(statement: ParsedStatement): Result<AnalysedStatement, R
   return analyseNode(statement.node, statement, 0);
 }
 
-/** The actions of a plain EXPLAIN of a statement: nothing of it runs, but its plan tells of what it names. */
+/**
+ * The actions of a plain EXPLAIN of a statement: it changes nothing, but its plan tells of what it names, and
+ * planning may call functions, whose own effects therefore stay.
+ */
 export function explained(inner: AnalysedStatement): Action[] {
   const reads = [...new Set([...inner.reads, ...inner.writes])];
   return [
     { action: "postgres:select", facts: { reads, writes: [], hasWhere: true, functions: inner.functions } },
+    ...inner.actions.filter((action) => EFFECTS_OF_FUNCTIONS.has(action.action)),
   ];
 }
+
+const EFFECTS_OF_FUNCTIONS: ReadonlySet<string> = new Set([
+  "postgres:call",
+  "postgres:copy_program",
+  "postgres:maintenance",
+  "postgres:session",
+]);
 
 function analyseNode(
   node: Node,
@@ -132,6 +143,7 @@ function analyseNode(
         op: "declare" as const,
         name: text(fields["portalname"]) ?? "",
         inner: declared.value,
+        hold: (Number(fields["options"] ?? 0) & CURSOR_OPT_HOLD) !== 0,
       };
       const own = finish(tag, statement, utility(tag, {}, SESSION), { ddl: false }, { cursor });
       return own.ok ? ok(union(own.value, declared.value)) : own;

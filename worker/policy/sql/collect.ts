@@ -9,7 +9,7 @@ import type { PostgresVerb } from "../types.ts";
 import { namesColumn, restrictsRows } from "./conditions.ts";
 import { effectOf } from "./functions.ts";
 import { qualifiedName, relationName } from "./names.ts";
-import { checkSetConfig, pgDumpSettingName, readSetting } from "./settings.ts";
+import { checkCall, pgDumpSettingName, readSetting } from "./settings.ts";
 import {
   type Fields,
   fieldsOf,
@@ -130,7 +130,7 @@ export class Collector {
         return;
       case "FuncCall":
         this.call(strings(fields["funcname"]));
-        if (isSetConfig(fields)) this.#refuse(checkSetConfig(fields, this.#settingName));
+        this.#refuse(checkCall(fields, this.#settingName));
         return this.#children(tag, fields, where);
       case "VariableSetStmt":
         return this.#refuse(readSetting(fields).refusal);
@@ -305,11 +305,6 @@ const MERGE_VERBS: ReadonlyMap<unknown, "insert" | "update" | "delete"> = new Ma
 function isInScope(scope: Scope | undefined, name: string): boolean {
   for (let at = scope; at !== undefined; at = at.parent) if (at.names.has(name)) return true;
   return false;
-}
-
-function isSetConfig(call: Fields): boolean {
-  const parts = strings(call["funcname"]);
-  return parts.at(-1) === "set_config" && (parts.length === 1 || parts.at(-2) === "pg_catalog");
 }
 
 /** Splits a node that must be there: a missing one has a tag that every caller refuses. */

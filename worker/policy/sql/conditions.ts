@@ -1,20 +1,27 @@
 /** What a WHERE clause is worth: whether it can leave a row out. */
-import { type Fields, fieldsOf, list, tagged, walk } from "./walk.ts";
+import { asciiLowerCase } from "./names.ts";
+import { type Fields, fieldsOf, list, tagged, text, walk } from "./walk.ts";
 
 /**
  * Does this condition depend on a row? `WHERE true`, `WHERE 1 = 1`, `WHERE now() > $1` and any disjunction
- * with such an arm do not: they take every row or none. A condition that names a column counts, whatever it
- * says of it (`id = id`): this guards against mistakes, while policy over relations guards against intent.
+ * with such an arm do not: they may take every row. A condition that names a column counts, whatever it says
+ * of it (`id = id`): this guards against mistakes, while policy over relations guards against intent.
  */
-export function restrictsRows(condition: unknown): boolean {
+export function restrictsRows(condition: unknown, negated = false): boolean {
   const node = tagged(condition);
   if (node === undefined) return false;
   const { tag, fields } = node;
-  if (tag === "BoolExpr") {
-    const args = list(fields["args"]);
-    return fields["boolop"] === "OR_EXPR" ? args.every(restrictsRows) : args.some(restrictsRows);
+  if (tag !== "BoolExpr") return namesColumn(tag, fields);
+  const args = list(fields["args"]);
+  const restricts = (arg: unknown): boolean => restrictsRows(arg, negated);
+  switch (fields["boolop"]) {
+    case "NOT_EXPR":
+      return args.every((arg) => restrictsRows(arg, !negated));
+    case "OR_EXPR":
+      return negated ? args.some(restricts) : args.every(restricts);
+    default:
+      return negated ? args.every(restricts) : args.some(restricts);
   }
-  return namesColumn(tag, fields);
 }
 
 /** Does any expression below name a column, or the row that a cursor is on? */
@@ -33,9 +40,6 @@ export function isOptionOn(option: Fields): boolean {
   if (arg === undefined) return true;
   const integer = fieldsOf(arg, "Integer");
   if (integer !== undefined) return (integer["ival"] ?? 0) !== 0;
-  const value =
-    fieldsOf(arg, "String")?.["sval"] ??
-    (fieldsOf(arg, "Boolean")?.["boolval"] === true ? "true" : undefined);
-  if (fieldsOf(arg, "Boolean") !== undefined) return value === "true";
-  return typeof value !== "string" || (value.toLowerCase() !== "false" && value.toLowerCase() !== "off");
+  const value = text(fieldsOf(arg, "String")?.["sval"]);
+  return value === undefined || !["false", "off"].includes(asciiLowerCase(value));
 }

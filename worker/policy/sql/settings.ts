@@ -8,7 +8,7 @@
  */
 import { refusal, type Refusal } from "../../../wire/refusals.ts";
 import { asciiLowerCase } from "./names.ts";
-import { type Fields, fieldsOf, list, object, tagged, text } from "./walk.ts";
+import { type Fields, fieldsOf, list, object, strings, tagged, text } from "./walk.ts";
 
 /** Values that a guarded setting may be set to. */
 const GUARDED: ReadonlyMap<string, (value: string) => boolean> = new Map([
@@ -88,10 +88,12 @@ export function readSetting(fields: Fields): {
   }
 }
 
-/** The value of a constant, with or without a cast, as the text that SET or set_config() would take. */
-export function constantText(node: unknown): string | undefined {
+/** The value of a constant, with or without a cast to text, as what SET or set_config() would take. */
+function constantText(node: unknown): string | undefined {
   const found = tagged(node);
-  if (found?.tag === "TypeCast") return constantText(found.fields["arg"]);
+  if (found?.tag === "TypeCast" && isText(object(found.fields["typeName"]))) {
+    return constantText(found.fields["arg"]);
+  }
   if (found?.tag !== "A_Const") return undefined;
   const fields = found.fields;
   const string = object(fields["sval"]);
@@ -105,13 +107,42 @@ export function constantText(node: unknown): string | undefined {
   return undefined;
 }
 
+/** A type to which a cast leaves a string as it is: 'rolex'::char(4) would become "role". */
+function isText(type: Fields | undefined): boolean {
+  if (type === undefined || type["typmods"] !== undefined || type["arrayBounds"] !== undefined) return false;
+  const names = strings(type["names"]);
+  const name = names.at(-1);
+  return (name === "text" || name === "varchar") && (names.length === 1 || names[0] === "pg_catalog");
+}
+
+/** Functions of the extension set_user, which change the role as SET ROLE would. */
+const ROLE_FUNCTIONS: ReadonlySet<string | undefined> = new Set([
+  "set_user",
+  "set_user_u",
+  "set_session_auth",
+]);
+
+/** Refuses a function call that changes what no policy can permit to change. */
+export function checkCall(call: Fields, resolvedName: string | undefined): Refusal | undefined {
+  const parts = strings(call["funcname"]);
+  const name = parts.at(-1);
+  if (ROLE_FUNCTIONS.has(name)) {
+    return refusal(
+      "function_not_allowed",
+      `${name}() is not allowed: the session keeps the role of its own login`,
+    );
+  }
+  const isSetConfig = name === "set_config" && (parts.length === 1 || parts.at(-2) === "pg_catalog");
+  return isSetConfig ? checkSetConfig(call, resolvedName) : undefined;
+}
+
 /**
  * Refuses a call of set_config(setting_name, new_value, is_local) that could set a guarded setting. A name
  * that is not a constant could be any.
  *
  * @param resolvedName what a name that is not a constant is known to be (see `pgDumpSettingName`)
  */
-export function checkSetConfig(call: Fields, resolvedName: string | undefined): Refusal | undefined {
+function checkSetConfig(call: Fields, resolvedName: string | undefined): Refusal | undefined {
   const args = list(call["args"]);
   const named = (name: string, at: number): unknown => {
     for (const arg of args) {
