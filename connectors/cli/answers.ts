@@ -92,7 +92,12 @@ export type RecordedEvent = z.infer<typeof RecordedEvent>;
 
 export const Head = z.looseObject({ seq: z.number(), hash: z.string() });
 export type Head = z.infer<typeof Head>;
-export const Events = z.looseObject({ events: z.array(RecordedEvent), head: Head, more: z.boolean() });
+/** No head: nothing has been recorded. */
+export const Events = z.looseObject({
+  events: z.array(RecordedEvent),
+  head: Head.optional(),
+  more: z.boolean(),
+});
 
 export const Applied = z.looseObject({
   version: z.union([z.number(), z.string()]),

@@ -50,7 +50,8 @@ export function nextEvent(
 }
 
 /** Whether the chain ends where the gateway says that it does: nothing was cut off at the end. */
-export function checkHead(state: ChainState, head: Head): Result<void, Break> {
+export function checkHead(state: ChainState, head: Head | undefined): Result<void, Break> {
+  if (head === undefined || state.count === 0) return err({ seq: 1, why: "it is missing" });
   if (head.seq === state.seq && head.hash === state.hash) return ok(undefined);
   return err({
     seq: state.seq + 1,

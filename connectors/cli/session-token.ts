@@ -92,12 +92,13 @@ async function exchange(
       name: displayName(identity.value.token),
     });
   }
-  return exchangeRefused(gateway, answer.value.status, body, identity.value.hint);
+  return exchangeRefused(gateway, resources, answer.value.status, body, identity.value.hint);
 }
 
 /** RFC 6749 section 5.2 and RFC 8693 section 2.2.2. */
 function exchangeRefused(
   gateway: string,
+  resources: readonly string[],
   status: number,
   body: unknown,
   hint: string,
@@ -111,7 +112,9 @@ function exchangeRefused(
   const { error, error_description: description, code } = parsed.data;
   const why = description ?? error;
   if (error === "invalid_target") {
-    return fail(code === undefined ? EXIT.denied : exitFor(code), why, {
+    const named =
+      resources.length === 0 ? why : `there is no resource ${resources.join(" or ")} that you can reach`;
+    return fail(code === undefined ? EXIT.failed : exitFor(code), named, {
       ...(code === undefined ? {} : { code }),
       hint: "see what there is with: sally ls",
     });

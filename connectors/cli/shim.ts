@@ -83,11 +83,18 @@ function dialFailure(options: ShimOptions, failure: DialFailure): Failure {
   };
 }
 
-type Attached = { readonly tunnel: TunnelSocket; readonly closed: Promise<CloseReason> };
+type Attached = {
+  readonly tunnel: TunnelSocket;
+  readonly closed: Promise<CloseReason>;
+  /** Whether the gateway closed the WebSocket as one that has said all (RFC 6455 section 7.4.1, 1000). */
+  readonly orderly: () => boolean;
+};
 
 function attach(socket: WebSocket, onNotice: (notice: ClientNotice) => void): Attached {
   let onClosed: (reason: CloseReason) => void = () => undefined;
   const closed = new Promise<CloseReason>((resolve) => (onClosed = resolve));
+  let orderly = false;
+  socket.once("close", (code) => (orderly = code === 1000));
   const tunnel = new TunnelSocket(socket, {
     side: "connector",
     onClosed: (reason) => onClosed(reason),
@@ -97,13 +104,13 @@ function attach(socket: WebSocket, onNotice: (notice: ClientNotice) => void): At
       if (notice.ok) onNotice(notice.value);
     },
   });
-  return { tunnel, closed };
+  return { tunnel, closed, orderly: () => orderly };
 }
 
 async function pump(local: Local, socket: WebSocket, options: ShimOptions): Promise<void> {
   let ended: { code: string; message: string } | undefined;
-  const { tunnel, closed } = attach(socket, (notice) => {
-    if (notice.type === "ended" || notice.type === "refused") ended = notice;
+  const { tunnel, closed, orderly } = attach(socket, (notice) => {
+    if (notice.type === "ended") ended = notice;
     options.outcome.notice(notice);
   });
   const stopRenewing = renewToken(tunnel, options.tokens);
@@ -136,13 +143,12 @@ async function pump(local: Local, socket: WebSocket, options: ShimOptions): Prom
     if (!channel.readableEnded && !channel.destroyed) {
       await new Promise((resolve) => channel.once("end", resolve).once("close", resolve));
     }
-    if (!answered && asked && local.writable.writable) {
-      const failure = lostFailure(ended, how);
-      options.outcome.failed(failure);
-      const refusal = options.refuseUnanswered(failure);
+    // A client that has left, or whose CancelRequest is never answered, misses nothing.
+    const lost = how.code !== "done" && !orderly() && !local.readable.readableEnded;
+    if (ended === undefined && lost) options.outcome.failed(lostFailure(how));
+    if (!answered && asked && (ended !== undefined || lost) && local.writable.writable) {
+      const refusal = options.refuseUnanswered(ended === undefined ? lostFailure(how) : endedFailure(ended));
       if (refusal !== undefined) local.writable.write(refusal);
-    } else if (how.code !== "done" && ended === undefined && !local.readable.readableEnded) {
-      options.outcome.failed(lostFailure(undefined, how));
     }
     local.writable.end();
   }
@@ -150,12 +156,12 @@ async function pump(local: Local, socket: WebSocket, options: ShimOptions): Prom
   await closed;
 }
 
-function lostFailure(ended: { code: string; message: string } | undefined, reason: CloseReason): Failure {
-  if (ended !== undefined) return { exit: exitFor(ended.code), message: ended.message, code: ended.code };
-  return {
-    exit: EXIT.unreachable,
-    message: reason.message === "" ? "the gateway closed the connection" : reason.message,
-  };
+function endedFailure({ code, message }: { code: string; message: string }): Failure {
+  return { exit: exitFor(code), message, code };
+}
+
+function lostFailure({ message }: CloseReason): Failure {
+  return { exit: EXIT.unreachable, message: message === "" ? "the gateway closed the connection" : message };
 }
 
 /** A session token lasts 15 minutes; this long before its end a fresh one is sent on the same tunnel. */

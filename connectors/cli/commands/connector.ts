@@ -3,7 +3,7 @@ import { ok } from "../../../wire/result.ts";
 import { Connectors, JoinToken } from "../answers.ts";
 import { openApi } from "../api.ts";
 import type { Command } from "../command.ts";
-import { say, table, toJson } from "../terminal.ts";
+import { say, table, toJson, visibleLine } from "../terminal.ts";
 
 const NAME = { name: "NAME", about: "the connector's name" };
 
@@ -88,6 +88,23 @@ export const connectorRevoke: Command = {
   },
 };
 
+/** A configuration as connectors/agent/config.ts reads it, with one resource to replace. */
 function instructions(gateway: string, name: string, token: string): string {
-  return "";
+  return `# connector.yaml
+gateway: ${visibleLine(gateway)}
+name: ${visibleLine(name)}
+stateDirectory: /var/lib/sally-connector
+joinToken: env:SALLY_JOIN_TOKEN
+resources:
+  my-db:
+    protocol: postgres
+    address: db.internal:5432
+    database: my_db
+    user: sally
+    password: file:/etc/sally-connector/my-db.password
+    tls: verify-full
+
+# start it where it can reach the database
+SALLY_JOIN_TOKEN=${visibleLine(token)} sally-connector --config connector.yaml
+`;
 }
