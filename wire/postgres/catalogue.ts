@@ -124,8 +124,6 @@ export const SYSTEM_RELATIONS_READ = [
   "pg_attribute",
   "pg_sequences",
   "pg_stat_activity",
-  "pg_stat_user_tables",
-  "pg_stat_all_tables",
 ] as const;
 
 export type CatalogueQuery = { readonly name: CatalogueQueryName; readonly sql: string };

@@ -33,7 +33,9 @@ export function afterStatement(names: SessionNames, node: Node): SessionNames {
   }
   const drop = fieldsOf(node, "DropStmt");
   if (drop !== undefined) {
-    const dropped = new Set(list(drop["objects"]).map((item) => droppedName(strings(object(fieldsOf(item, "List"))?.["items"]))));
+    const dropped = new Set(
+      list(drop["objects"]).map((item) => droppedName(strings(object(fieldsOf(item, "List"))?.["items"]))),
+    );
     return { ...names, created: names.created.filter((name) => !dropped.has(name)) };
   }
   // DISCARD TEMP and ALL drop temporary tables; forgetting more than was dropped only costs a look-up.
@@ -59,7 +61,9 @@ export function withSearchPath(names: SessionNames, value: string): SessionNames
 
 /** How a created relation is remembered. A dot in a part cannot make two names one. */
 export function createdName(schema: string | undefined, name: string): string {
-  return schema === undefined || schema === "pg_temp" ? JSON.stringify([name]) : JSON.stringify([schema, name]);
+  return schema === undefined || schema === "pg_temp"
+    ? JSON.stringify([name])
+    : JSON.stringify([schema, name]);
 }
 
 function droppedName(parts: readonly string[]): string {

@@ -19,7 +19,11 @@ export type Masker = {
    * The answer for one whole statement. Refusals: `relation_unknown` asks for a newer catalogue and can be tried
    * again once; the others stand.
    */
-  rewrite(statement: { readonly text: string }, reveals: Reveals, context: SessionNames): Result<Rewritten, Refusal>;
+  rewrite(
+    statement: { readonly text: string },
+    reveals: Reveals,
+    context: SessionNames,
+  ): Result<Rewritten, Refusal>;
 };
 
 export type Rewritten = {

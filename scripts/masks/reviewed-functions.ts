@@ -1,0 +1,226 @@
+/**
+ * PostgreSQL's functions that are not immutable and yet tell nothing of what is stored, read one by one. An
+ * immutable function sees its arguments and nothing else, so those need no review (functions.ts). Left out on
+ * purpose: what runs SQL given as text, reads relations or files by name, tells statistics, sizes or positions
+ * of stored data or other sessions' statements, and input and output functions, which nobody calls by name.
+ */
+export const REVIEWED: readonly string[] = [
+  // Dates and numbers: they depend on the clock, the time zone or chance.
+  ...["age", "clock_timestamp", "date", "date_add", "date_part", "date_subtract", "date_trunc", "extract"],
+  ...[
+    "gen_random_uuid",
+    "generate_series",
+    "in_range",
+    "interval_pl_timestamptz",
+    "make_timestamptz",
+    "money",
+    "now",
+  ],
+  ...[
+    "numeric",
+    "overlaps",
+    "random",
+    "random_normal",
+    "setseed",
+    "statement_timestamp",
+    "time",
+    "timeofday",
+  ],
+  ...["timestamp", "timestamptz", "timestamptz_mi_interval", "timestamptz_pl_interval", "timetz", "timezone"],
+  ...["to_char", "to_date", "to_number", "to_timestamp", "transaction_timestamp", "uuidv4", "uuidv7"],
+  // Comparisons across time zones, and concatenation through output functions.
+  ...["date_cmp_timestamptz", "date_eq_timestamptz", "date_ge_timestamptz", "date_gt_timestamptz"],
+  ...["date_le_timestamptz", "date_lt_timestamptz", "date_ne_timestamptz", "timestamp_cmp_timestamptz"],
+  ...[
+    "timestamp_eq_timestamptz",
+    "timestamp_ge_timestamptz",
+    "timestamp_gt_timestamptz",
+    "timestamp_le_timestamptz",
+  ],
+  ...[
+    "timestamp_lt_timestamptz",
+    "timestamp_ne_timestamptz",
+    "timestamptz_cmp_date",
+    "timestamptz_cmp_timestamp",
+  ],
+  ...["timestamptz_eq_date", "timestamptz_eq_timestamp", "timestamptz_ge_date", "timestamptz_ge_timestamp"],
+  ...["timestamptz_gt_date", "timestamptz_gt_timestamp", "timestamptz_le_date", "timestamptz_le_timestamp"],
+  ...["timestamptz_lt_date", "timestamptz_lt_timestamp", "timestamptz_ne_date", "timestamptz_ne_timestamp"],
+  ...["anytextcat", "textanycat"],
+  // Text, arrays, JSON, XML and rows: they see their arguments, which are masked already.
+  ...["array_sample", "array_shuffle", "array_to_json", "array_to_string", "concat", "concat_ws", "convert"],
+  ...[
+    "convert_from",
+    "convert_to",
+    "enum_first",
+    "enum_last",
+    "enum_range",
+    "format",
+    "json_agg",
+    "json_agg_strict",
+  ],
+  ...[
+    "json_build_array",
+    "json_build_object",
+    "json_object_agg",
+    "json_object_agg_strict",
+    "json_object_agg_unique",
+  ],
+  ...["json_object_agg_unique_strict", "json_populate_record", "json_populate_recordset", "json_to_record"],
+  ...["json_to_recordset", "json_to_tsvector", "jsonb_agg", "jsonb_agg_strict", "jsonb_build_array"],
+  ...["jsonb_build_object", "jsonb_object_agg", "jsonb_object_agg_strict", "jsonb_object_agg_unique"],
+  ...[
+    "jsonb_object_agg_unique_strict",
+    "jsonb_path_exists_tz",
+    "jsonb_path_match_tz",
+    "jsonb_path_query_array_tz",
+  ],
+  ...[
+    "jsonb_path_query_first_tz",
+    "jsonb_path_query_tz",
+    "jsonb_populate_record",
+    "jsonb_populate_record_valid",
+  ],
+  ...["jsonb_populate_recordset", "jsonb_to_record", "jsonb_to_recordset", "jsonb_to_tsvector", "length"],
+  ...[
+    "pg_column_size",
+    "pg_typeof",
+    "pg_basetype",
+    "quote_literal",
+    "quote_nullable",
+    "row_to_json",
+    "to_json",
+  ],
+  ...["to_jsonb", "xml", "xml_is_well_formed"],
+  // Full text search over arguments. ts_stat and ts_rewrite run SQL and are not here.
+  ...[
+    "get_current_ts_config",
+    "phraseto_tsquery",
+    "plainto_tsquery",
+    "to_tsquery",
+    "to_tsvector",
+    "ts_debug",
+  ],
+  ...["ts_headline", "ts_match_tq", "ts_match_tt", "ts_parse", "ts_token_type", "websearch_to_tsquery"],
+  // The session itself.
+  ...[
+    "current_database",
+    "current_query",
+    "current_schema",
+    "current_schemas",
+    "current_user",
+    "getdatabaseencoding",
+  ],
+  ...["getpgusername", "inet_client_addr", "inet_client_port", "inet_server_addr", "inet_server_port"],
+  ...[
+    "pg_backend_pid",
+    "pg_blocking_pids",
+    "pg_client_encoding",
+    "pg_current_snapshot",
+    "pg_current_xact_id",
+  ],
+  ...["pg_current_xact_id_if_assigned", "pg_is_in_recovery", "pg_jit_available", "pg_my_temp_schema"],
+  ...["pg_is_other_temp_schema", "pg_postmaster_start_time", "pg_conf_load_time", "pg_sleep", "pg_sleep_for"],
+  ...["pg_sleep_until", "pg_trigger_depth", "pg_xact_status", "session_user", "system_user", "txid_current"],
+  ...["txid_current_if_assigned", "txid_current_snapshot", "txid_status", "version", "row_security_active"],
+  ...["pg_cancel_backend", "pg_terminate_backend", "pg_notify", "pg_listening_channels"],
+  ...["pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_all"],
+  ...[
+    "pg_advisory_unlock_shared",
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_try_advisory_lock",
+  ],
+  ...["pg_try_advisory_lock_shared", "pg_try_advisory_xact_lock", "pg_try_advisory_xact_lock_shared"],
+  // Sequences; refused where a masked column takes its values from one (functions.ts).
+  ...["currval", "lastval", "nextval", "setval"],
+  // Settings; their names are looked at (settings.ts).
+  ...["current_setting", "set_config", "pg_settings_get_flags"],
+  // Definitions of objects, privileges and names.
+  ...["aclexplode", "col_description", "format_type", "has_any_column_privilege", "has_column_privilege"],
+  ...[
+    "has_database_privilege",
+    "has_foreign_data_wrapper_privilege",
+    "has_function_privilege",
+    "has_language_privilege",
+  ],
+  ...["has_parameter_privilege", "has_schema_privilege", "has_sequence_privilege", "has_server_privilege"],
+  ...[
+    "has_table_privilege",
+    "has_tablespace_privilege",
+    "has_type_privilege",
+    "obj_description",
+    "oidvectortypes",
+  ],
+  ...["pg_available_extension_versions", "pg_available_extensions", "pg_char_to_encoding"],
+  ...["pg_collation_actual_version", "pg_collation_for", "pg_collation_is_visible", "pg_column_is_updatable"],
+  ...["pg_conversion_is_visible", "pg_database_collation_actual_version", "pg_describe_object"],
+  ...["pg_encoding_to_char", "pg_function_is_visible", "pg_get_acl", "pg_get_catalog_foreign_keys"],
+  ...["pg_get_constraintdef", "pg_get_expr", "pg_get_function_arg_default", "pg_get_function_arguments"],
+  ...[
+    "pg_get_function_identity_arguments",
+    "pg_get_function_result",
+    "pg_get_function_sqlbody",
+    "pg_get_functiondef",
+  ],
+  ...["pg_get_indexdef", "pg_get_keywords", "pg_get_object_address", "pg_get_partition_constraintdef"],
+  ...["pg_get_partkeydef", "pg_get_publication_tables", "pg_get_replica_identity_index", "pg_get_ruledef"],
+  ...["pg_get_serial_sequence", "pg_get_statisticsobjdef", "pg_get_statisticsobjdef_columns"],
+  ...[
+    "pg_get_statisticsobjdef_expressions",
+    "pg_get_triggerdef",
+    "pg_get_userbyid",
+    "pg_get_viewdef",
+    "pg_has_role",
+  ],
+  ...[
+    "pg_identify_object",
+    "pg_identify_object_as_address",
+    "pg_index_column_has_property",
+    "pg_index_has_property",
+  ],
+  ...["pg_indexam_has_property", "pg_input_error_info", "pg_input_is_valid", "pg_opclass_is_visible"],
+  ...["pg_operator_is_visible", "pg_opfamily_is_visible", "pg_options_to_table", "pg_partition_ancestors"],
+  ...[
+    "pg_partition_tree",
+    "pg_relation_is_publishable",
+    "pg_relation_is_updatable",
+    "pg_sequence_parameters",
+  ],
+  ...[
+    "pg_show_all_settings",
+    "pg_statistics_obj_is_visible",
+    "pg_table_is_visible",
+    "pg_tablespace_location",
+  ],
+  ...["pg_timezone_abbrevs", "pg_timezone_abbrevs_abbrevs", "pg_timezone_abbrevs_zone", "pg_timezone_names"],
+  ...[
+    "pg_ts_config_is_visible",
+    "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible",
+    "pg_ts_template_is_visible",
+  ],
+  ...[
+    "pg_type_is_visible",
+    "regclass",
+    "shobj_description",
+    "to_regclass",
+    "to_regcollation",
+    "to_regnamespace",
+  ],
+  ...[
+    "to_regoper",
+    "to_regoperator",
+    "to_regproc",
+    "to_regprocedure",
+    "to_regrole",
+    "to_regtype",
+    "to_regtypemod",
+  ],
+];
+
+/** Immutable, but left out all the same. */
+export const NOT_ALLOWED: readonly string[] = [
+  // Two of its forms run a query given as text.
+  "ts_rewrite",
+];
