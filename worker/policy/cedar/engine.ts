@@ -19,6 +19,7 @@ import { type CheckedPolicy, checkPolicies } from "./check.ts";
 import { describeAction } from "./describe.ts";
 import type { CedarModule } from "./module.ts";
 import { type CedarRequest, type RequestProblem, type Target, buildRequest } from "./request.ts";
+import { recent } from "./recent.ts";
 import { SCHEMA } from "./schema.ts";
 import type { ConfigError, PolicySource } from "./source.ts";
 
@@ -59,7 +60,7 @@ const SCHEMA_NAME = "schema";
 /** Creates an engine without policies, which denies everything. Several may share one Cedar instance. */
 export function createPolicyEngine(cedar: CedarModule): PolicyEngine {
   let loaded: Loaded | undefined;
-  const cache = new Map<string, Decision>();
+  const cache = recent<Decision>(LIMITS.policy.cachedDecisions);
 
   /** Puts these policies into the instance, unless they are there. False: the instance cannot take them. */
   const prepare = (policies: Loaded): boolean => {
@@ -102,21 +103,12 @@ export function createPolicyEngine(cedar: CedarModule): PolicyEngine {
     }
     const key = cacheKey(principal, target, action);
     const known = cache.get(key);
-    if (known !== undefined) {
-      // Moves it to the end: the first of the Map is always the one used longest ago.
-      cache.delete(key);
-      cache.set(key, known);
-      return known;
-    }
+    if (known !== undefined) return known;
     const request = buildRequest(principal, target, action);
     if (!request.ok) return denied(problemRefusal(request.error, target, action));
     const response = evaluate(loaded, request.value);
     if (response === undefined) return denied(evaluationRefusal(target, action));
     const decision = toDecision(loaded, response, target, action);
-    if (cache.size >= LIMITS.policy.cachedDecisions) {
-      const oldest = cache.keys().next();
-      if (oldest.done !== true) cache.delete(oldest.value);
-    }
     cache.set(key, decision);
     return decision;
   };
