@@ -9,18 +9,9 @@ import { appendFileSync, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from "miniflare";
+import { COMPATIBILITY, DURABLE_OBJECTS } from "./deployment.ts";
 import type { GatewayProcessOptions } from "./gateway.ts";
 import { stopWithParent } from "./processes.ts";
-
-/** Must equal `compatibility_date` and `compatibility_flags` in wrangler.toml; test/scripts/gateway.test.ts holds it. */
-export const COMPATIBILITY = { date: "2026-11-01", flags: ["nodejs_compat"] } as const;
-
-/** Durable Object bindings and their classes, as in wrangler.toml. */
-export const DURABLE_OBJECTS = {
-  SESSION: "SessionObject",
-  CONNECTOR: "ConnectorObject",
-  CONTROL: "ControlObject",
-} as const;
 
 async function start(options: GatewayProcessOptions): Promise<Miniflare> {
   const modules = await Promise.all(

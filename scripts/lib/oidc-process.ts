@@ -19,7 +19,7 @@ function createProvider(options: OidcProcessOptions): Provider {
         client_id: OIDC_CLIENT_ID,
         application_type: "native",
         token_endpoint_auth_method: "none",
-        grant_types: ["authorization_code"],
+        grant_types: ["authorization_code", "refresh_token"],
         response_types: ["code"],
         // A native client's loopback redirect may use any port (RFC 8252 §7.3).
         redirect_uris: ["http://127.0.0.1/callback", "http://localhost/callback", "http://[::1]/callback"],
@@ -46,6 +46,8 @@ function createProvider(options: OidcProcessOptions): Provider {
       AccessToken: 600,
       AuthorizationCode: 60,
     },
+    // `sally` stays logged in for the demo's day without asking for offline access.
+    issueRefreshToken: async (_context, client) => client.grantTypeAllowed("refresh_token"),
     // First-party client: a consent page would only be in the way.
     loadExistingGrant: async ({ oidc }) => {
       const grant = new oidc.provider.Grant({

@@ -30,6 +30,10 @@ declare module "oidc-provider" {
       readonly policy: interactionPolicy.Policy;
     };
     readonly ttl: Readonly<Record<string, number>>;
+    readonly issueRefreshToken: (
+      context: Context,
+      client: { grantTypeAllowed(type: string): boolean },
+    ) => Promise<boolean>;
     readonly loadExistingGrant: (context: Context) => Promise<Grant>;
     readonly findAccount: (
       context: Context,

@@ -34,6 +34,11 @@ export function tally(report: unknown): Tally {
   return { passed, failed, skipped };
 }
 
+/** An error outside any test (a worker that died, an unhandled rejection) is a failure, too. */
+export function withErrors(counted: Tally, exitCode: number): Tally {
+  return exitCode !== 0 && counted.failed === 0 ? { ...counted, failed: 1 } : counted;
+}
+
 /** The line that ends a test run, for people and for scripts. */
 export function summary({ passed, failed, skipped }: Tally): string {
   return `${passed} passed, ${failed} failed${skipped === 0 ? "" : `, ${skipped} skipped`}`;
@@ -54,10 +59,10 @@ export async function runVitest(args: readonly string[]): Promise<number> {
       `--outputFile.json=${file}`,
       ...args,
     ]);
-    const counted = tally(JSON.parse(await readFile(file, "utf8")));
+    const counted = withErrors(tally(JSON.parse(await readFile(file, "utf8"))), code);
+    if (counted.passed === 0) console.error("no test passed");
     console.log(summary(counted));
-    if (counted.passed === 0) console.error("no test ran");
-    return counted.failed > 0 || counted.passed === 0 ? 1 : code;
+    return counted.failed > 0 || counted.passed === 0 ? 1 : 0;
   } catch (error) {
     console.error(`vitest left no report: ${error instanceof Error ? error.message : String(error)}`);
     return 1;
