@@ -30,7 +30,9 @@ export function readSettings(bindings: Bindings): Settings {
   const parsed = Settings.safeParse(bindings);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw new Error(`the gateway's variable ${issue?.path.join(".") ?? "?"} is wrong: ${issue?.message ?? ""}`);
+    throw new Error(
+      `the gateway's variable ${issue?.path.join(".") ?? "?"} is wrong: ${issue?.message ?? ""}`,
+    );
   }
   return {
     publicUrl: parsed.data.SALLY_PUBLIC_URL.replace(/\/+$/, ""),

@@ -105,7 +105,10 @@ export class ConnectorObject extends DurableObject<Bindings> {
       case "cannot_open": {
         const code = isRefusalCode(control.code) ? control.code : "upstream_unreachable";
         const process = (socket.deserializeAttachment() as Process | null)?.process ?? "";
-        await sessionOf(this.env, control.session).connectorCannotOpen(process, refusal(code, control.message));
+        await sessionOf(this.env, control.session).connectorCannotOpen(
+          process,
+          refusal(code, control.message),
+        );
         return;
       }
     }

@@ -20,3 +20,8 @@ export function learnSnapshot(snapshot: Snapshot): void {
   }
   current = snapshot;
 }
+
+/** The key of the `hash` masks of a resource, hexadecimal. */
+export function maskKeyOf(resource: string): string {
+  return current?.maskKeys[resource] ?? "";
+}

@@ -82,7 +82,8 @@ export class TunnelEnd {
   /** Closes a channel at once; what is queued on it is dropped. */
   close(channel: number, code: string, message: string): void {
     this.#outgoing.delete(channel);
-    if (closeChannel(this.#tunnel, channel)) this.#control.push(encodeFrame({ kind: "close", channel, code, message }));
+    if (closeChannel(this.#tunnel, channel))
+      this.#control.push(encodeFrame({ kind: "close", channel, code, message }));
   }
 
   /** A text control message (`wire/control.ts`). */

@@ -63,15 +63,14 @@ export function atTime(approval: Approval, now: number): Approval {
  * Adds a reviewer's verdict. Refuses the requester, whoever is in none of the groups asked for, a second
  * verdict of the same person, and an approval that is not pending any more. One denial denies.
  */
-export function decideApproval(
-  before: Approval,
-  decision: ApprovalDecision,
-): Result<Approval, Refusal> {
+export function decideApproval(before: Approval, decision: ApprovalDecision): Result<Approval, Refusal> {
   const approval = atTime(before, decision.at);
   const { reviewer } = decision;
   const about = { approval: approval.id };
   if (approval.status !== "pending") {
-    return err(refusal("approval_not_pending", `approval ${approval.id} is ${approval.status} already`, about));
+    return err(
+      refusal("approval_not_pending", `approval ${approval.id} is ${approval.status} already`, about),
+    );
   }
   if (samePrincipal(reviewer, approval.requester)) {
     const hint = "ask somebody else of the group to decide it";
@@ -88,7 +87,11 @@ export function decideApproval(
   }
   const decisions = [...approval.decisions, decision];
   if (decision.verdict === "deny") return ok({ ...approval, decisions, status: "denied", waiting: false });
-  return ok({ ...approval, decisions, status: isMet(approval.requirements, decisions) ? "approved" : "pending" });
+  return ok({
+    ...approval,
+    decisions,
+    status: isMet(approval.requirements, decisions) ? "approved" : "pending",
+  });
 }
 
 /** Every requirement has its quorum of distinct reviewers, who were in its group when they decided. */

@@ -1,8 +1,10 @@
 /** Resources, approvals, sessions and connectors (docs/api.md). Authority is decided in the Control object. */
 import { Hono } from "hono";
 import { z } from "zod";
-import { refusal } from "../../wire/refusals.ts";
+import { type Refusal, refusal } from "../../wire/refusals.ts";
+import { type Result, ok } from "../../wire/result.ts";
 import { type Bindings, connectorOf, controlOf, sessionOf } from "../env.ts";
+import type { SessionRow } from "../objects/control/types.ts";
 import { type Authenticated, authenticate } from "./authenticate.ts";
 import { readJson } from "./body.ts";
 import { answer, problem } from "./problem.ts";
@@ -28,7 +30,9 @@ api.get("/v1/resources", async (context) => {
   const resources = snapshot?.resources ?? [];
   const names = [...new Set(resources.map(({ connector }) => connector))];
   const online = new Map(
-    await Promise.all(names.map(async (name) => [name, new Set(await connectorOf(context.env, name).online())] as const)),
+    await Promise.all(
+      names.map(async (name) => [name, new Set(await connectorOf(context.env, name).online())] as const),
+    ),
   );
   return context.json({
     resources: resources.map(({ name, protocol, labels, connector, database }) => ({
@@ -50,7 +54,11 @@ api.get("/v1/approvals", async (context) => {
 });
 
 api.get("/v1/approvals/:id", async (context) =>
-  answer(context, await controlOf(context.env).approval(context.var.token.principal, context.req.param("id")), showApproval),
+  answer(
+    context,
+    await controlOf(context.env).approval(context.var.token.principal, context.req.param("id")),
+    showApproval,
+  ),
 );
 
 const Comment = z.object({ comment: z.string().max(2000).optional() });
@@ -92,7 +100,10 @@ api.get("/v1/sessions/:id/events", async (context) => {
   const read = await sessionOf(context.env, id).events(after, limitOf(context.req.query("limit"), 1000));
   return context.json({
     ...read,
-    events: read.events.map((event) => ({ ...event, body: (JSON.parse(event.json) as { body: unknown }).body })),
+    events: read.events.map((event) => ({
+      ...event,
+      body: (JSON.parse(event.json) as { body: unknown }).body,
+    })),
   });
 });
 
@@ -133,7 +144,10 @@ api.get("/v1/connectors", async (context) => {
 });
 
 api.delete("/v1/connectors/:name", async (context) => {
-  const revoked = await controlOf(context.env).revokeConnector(context.var.token.principal, context.req.param("name"));
+  const revoked = await controlOf(context.env).revokeConnector(
+    context.var.token.principal,
+    context.req.param("name"),
+  );
   return revoked.ok ? context.body(null, 204) : problem(context, revoked.error);
 });
 
@@ -142,8 +156,9 @@ async function sessionFor(
   bindings: Bindings,
   token: Authenticated["Variables"]["token"],
   id: string,
-): Promise<Awaited<ReturnType<ReturnType<typeof controlOf>["session"]>>> {
-  const found = await controlOf(bindings).session(token.principal, id);
+): Promise<Result<SessionRow, Refusal>> {
+  const found: Result<SessionRow, Refusal> = await controlOf(bindings).session(token.principal, id);
   if (!found.ok || found.value.status === "ended") return found;
-  return { ok: true, value: { ...found.value, ...(await sessionOf(bindings, id).counts()) } };
+  const { operations, denied, held, rows } = await sessionOf(bindings, id).counts();
+  return ok({ ...found.value, operations, denied, held, rows });
 }

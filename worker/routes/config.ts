@@ -18,7 +18,11 @@ config.put("/v1/config", async (context) => {
   const apply = async (by: Principal | undefined): Promise<Response> => {
     const body = await readJson(context, Files);
     if (!body.ok) return problem(context, body.error);
-    const applied = await controlOf(context.env).apply(body.value.files, by, context.req.query("dry-run") === "1");
+    const applied = await controlOf(context.env).apply(
+      body.value.files,
+      by,
+      context.req.query("dry-run") === "1",
+    );
     if (applied.ok) return context.json(applied.value);
     if ("code" in applied.error) return problem(context, applied.error);
     return problem(context, invalid(applied.error.errors.length), applied.error.errors);
@@ -75,7 +79,10 @@ config.post("/v1/policy/explain", async (context) => {
   return answer(context, explained);
 });
 
-function stripUndefined(named: NonNullable<z.infer<typeof Explain>["principal"]>): Omit<Principal, "name" | "groups"> & {
+function stripUndefined(named: NonNullable<z.infer<typeof Explain>["principal"]>): Omit<
+  Principal,
+  "name" | "groups"
+> & {
   name?: string;
   groups?: string[];
 } {

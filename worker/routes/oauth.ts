@@ -8,7 +8,9 @@ import { problem } from "./problem.ts";
 export const oauth = new Hono<{ Bindings: Bindings }>();
 
 oauth.get("/.well-known/jwks.json", async (context) =>
-  context.json({ keys: await controlOf(context.env).verificationKeys() }, 200, { "cache-control": "max-age=60" }),
+  context.json({ keys: await controlOf(context.env).verificationKeys() }, 200, {
+    "cache-control": "max-age=60",
+  }),
 );
 
 oauth.get("/.well-known/oauth-authorization-server", (context) => {
@@ -24,7 +26,9 @@ oauth.get("/.well-known/oauth-authorization-server", (context) => {
 });
 
 oauth.get("/v1/login", async (context) =>
-  context.json({ issuers: await controlOf(context.env).loginIssuers() }, 200, { "cache-control": "no-store" }),
+  context.json({ issuers: await controlOf(context.env).loginIssuers() }, 200, {
+    "cache-control": "no-store",
+  }),
 );
 
 oauth.post("/oauth/token", async (context) => {

@@ -16,5 +16,9 @@ export function showApproval(approval: Approval): object {
 
 export function showSession(session: SessionRow): object {
   const { startedAt, endedAt, ...rest } = session;
-  return { ...rest, startedAt: time(startedAt), ...(endedAt === undefined ? {} : { endedAt: time(endedAt) }) };
+  return {
+    ...rest,
+    startedAt: time(startedAt),
+    ...(endedAt === undefined ? {} : { endedAt: time(endedAt) }),
+  };
 }

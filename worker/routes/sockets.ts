@@ -12,8 +12,11 @@ import { problem } from "./problem.ts";
 
 export const sockets = new Hono<{ Bindings: Bindings }>();
 
-const isUpgrade = (request: Request): boolean => request.headers.get("upgrade")?.toLowerCase() === "websocket";
-const NOT_UPGRADE = refusal("request_invalid", "this address is for WebSockets", { hint: "sally speaks to it" });
+const isUpgrade = (request: Request): boolean =>
+  request.headers.get("upgrade")?.toLowerCase() === "websocket";
+const NOT_UPGRADE = refusal("request_invalid", "this address is for WebSockets", {
+  hint: "sally speaks to it",
+});
 
 const connect = new Hono<Authenticated>();
 connect.get("/:resource", authenticate, async (context) => {
@@ -42,7 +45,10 @@ sockets.get(`${PATHS.dialBack}/:session`, async (context) => {
   if (!/^ses_[0-9a-hjkmnp-tv-z]{26}$/.test(session)) {
     return problem(context, refusal("ticket_invalid", "the ticket is not valid, or no longer"));
   }
-  const headers = new Headers({ upgrade: "websocket", authorization: context.req.header("authorization") ?? "" });
+  const headers = new Headers({
+    upgrade: "websocket",
+    authorization: context.req.header("authorization") ?? "",
+  });
   return sessionOf(context.env, session).fetch(new Request(context.req.url, { headers }));
 });
 

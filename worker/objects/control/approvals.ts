@@ -85,11 +85,14 @@ export class Approvals {
     const pending = same("pending");
     if (pending !== undefined && !pending.waiting) {
       // The earlier request without a session that waits is taken over rather than opened twice.
-      const taken: Approval = request.waiting ? { ...pending, session: request.session, waiting: true } : pending;
+      const taken: Approval = request.waiting
+        ? { ...pending, session: request.session, waiting: true }
+        : pending;
       this.save(taken);
       return { granted: false, approval: taken };
     }
-    const { session, resource, requester, operation, requirements, policies, reason, waiting, expiresAt } = request;
+    const { session, resource, requester, operation, requirements, policies, reason, waiting, expiresAt } =
+      request;
     const approval: Approval = {
       id,
       status: "pending",
@@ -136,7 +139,10 @@ export class Approvals {
   /** A session died with the gateway: whatever it waited for stays open, for the retry. */
   orphan(session: string): void {
     const rows = this.#sql
-      .exec<Row>("SELECT body FROM approvals WHERE session = ? AND status IN ('pending', 'approved')", session)
+      .exec<Row>(
+        "SELECT body FROM approvals WHERE session = ? AND status IN ('pending', 'approved')",
+        session,
+      )
       .toArray();
     for (const { body } of rows) this.save({ ...(JSON.parse(body) as Approval), waiting: false });
   }
@@ -144,7 +150,10 @@ export class Approvals {
   /** Marks what has run out and returns it. */
   expire(now: number): Approval[] {
     const rows = this.#sql
-      .exec<Row>("SELECT body FROM approvals WHERE status IN ('pending', 'approved') AND expires_at <= ?", now)
+      .exec<Row>(
+        "SELECT body FROM approvals WHERE status IN ('pending', 'approved') AND expires_at <= ?",
+        now,
+      )
       .toArray();
     return rows.map(({ body }) => {
       const before = JSON.parse(body) as Approval;
@@ -156,7 +165,9 @@ export class Approvals {
   /** When the next one runs out, in milliseconds since the epoch. */
   nextExpiry(): number | undefined {
     const row = this.#sql
-      .exec<{ at: number | null }>("SELECT min(expires_at) AS at FROM approvals WHERE status IN ('pending', 'approved')")
+      .exec<{ at: number | null }>(
+        "SELECT min(expires_at) AS at FROM approvals WHERE status IN ('pending', 'approved')",
+      )
       .one();
     return row.at ?? undefined;
   }

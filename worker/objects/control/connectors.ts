@@ -54,7 +54,9 @@ export class Connectors {
   }
 
   joinToken(hash: string): JoinTokenRecord | undefined {
-    const row = this.#sql.exec<{ body: string }>("SELECT body FROM join_tokens WHERE hash = ?", hash).toArray()[0];
+    const row = this.#sql
+      .exec<{ body: string }>("SELECT body FROM join_tokens WHERE hash = ?", hash)
+      .toArray()[0];
     return row === undefined ? undefined : (JSON.parse(row.body) as JoinTokenRecord);
   }
 

@@ -22,7 +22,12 @@ import {
   mintSessionToken,
   publicKey,
 } from "../../identity/session-token.ts";
-import { type OAuthError, parseTokenExchange, targetRefused, tokenRefused } from "../../identity/token-exchange.ts";
+import {
+  type OAuthError,
+  parseTokenExchange,
+  targetRefused,
+  tokenRefused,
+} from "../../identity/token-exchange.ts";
 import { type Approval, decideApproval } from "../../policy/approval.ts";
 import type { ConfigError, Target } from "../../policy/cedar/engine.ts";
 import type { AdminVerb, Principal, Resource } from "../../policy/types.ts";
@@ -114,7 +119,14 @@ export class ControlObject extends DurableObject<Bindings> {
     const tokenId = identifier("tok");
     this.#record({ type: "token", principal, resources, tokenId });
     return ok(
-      await mintSessionToken(this.#signingKey, { gateway, principal, resources, tokenId, subjectExpiresAt, now }),
+      await mintSessionToken(this.#signingKey, {
+        gateway,
+        principal,
+        resources,
+        tokenId,
+        subjectExpiresAt,
+        now,
+      }),
     );
   }
 
@@ -130,9 +142,11 @@ export class ControlObject extends DurableObject<Bindings> {
   configuration(principal: Principal): Result<{ version: number; files: Record<string, string> }, Refusal> {
     const allowed = this.#authorize(principal, "gateway", "config:read");
     if (!allowed.ok) return allowed;
-    const row = this.#sql.exec<{ version: number; files: string }>(
-      "SELECT version, files FROM config ORDER BY version DESC LIMIT 1",
-    ).toArray()[0];
+    const row = this.#sql
+      .exec<{ version: number; files: string }>(
+        "SELECT version, files FROM config ORDER BY version DESC LIMIT 1",
+      )
+      .toArray()[0];
     if (row === undefined) return ok({ version: 0, files: {} });
     return ok({ version: row.version, files: JSON.parse(row.files) as Record<string, string> });
   }
@@ -146,7 +160,9 @@ export class ControlObject extends DurableObject<Bindings> {
     if (by === undefined) {
       if (this.#config !== undefined) {
         const hint = "apply with a token of somebody whom policy permits config:write";
-        return err(refusal("token_invalid", "the bootstrap token applies only the first configuration", { hint }));
+        return err(
+          refusal("token_invalid", "the bootstrap token applies only the first configuration", { hint }),
+        );
       }
     } else {
       const allowed = this.#authorize(by, "gateway", "config:write");
@@ -224,11 +240,16 @@ export class ControlObject extends DurableObject<Bindings> {
 
   session(principal: Principal, id: string): Result<SessionRow, Refusal> {
     const row = this.#sessions.get(id);
-    if (row === undefined || !this.#maySee(principal, row)) return err(refusal("not_found", `there is no session ${id}`));
+    if (row === undefined || !this.#maySee(principal, row))
+      return err(refusal("not_found", `there is no session ${id}`));
     return ok(row);
   }
 
-  async killSession(principal: Principal, id: string, reason: string | undefined): Promise<Result<SessionRow, Refusal>> {
+  async killSession(
+    principal: Principal,
+    id: string,
+    reason: string | undefined,
+  ): Promise<Result<SessionRow, Refusal>> {
     const found = this.session(principal, id);
     if (!found.ok) return found;
     const own = isSame(found.value.principal, principal);
@@ -276,7 +297,9 @@ export class ControlObject extends DurableObject<Bindings> {
 
   /** Approvals that `principal` asked for or could decide. */
   approvals(principal: Principal, pendingOnly: boolean, limit: number): Approval[] {
-    return this.#approvals.list(pendingOnly, limit, Date.now()).filter((one) => this.#concerns(principal, one));
+    return this.#approvals
+      .list(pendingOnly, limit, Date.now())
+      .filter((one) => this.#concerns(principal, one));
   }
 
   approval(principal: Principal, id: string): Result<Approval, Refusal> {
@@ -305,7 +328,13 @@ export class ControlObject extends DurableObject<Bindings> {
     if (!decided.ok) return decided;
     const allowed = this.authorize(principal, found.value.resource, "approval:decide");
     if (!allowed.ok) return allowed;
-    this.#record({ type: "decision", approval: id, verdict, by: principal, ...(comment === undefined ? {} : { comment }) });
+    this.#record({
+      type: "decision",
+      approval: id,
+      verdict,
+      by: principal,
+      ...(comment === undefined ? {} : { comment }),
+    });
     this.#approvals.save(decided.value);
     const { status } = decided.value;
     if (status === "approved" || status === "denied") await this.#tell(found.value, status, decided.value);
@@ -314,11 +343,16 @@ export class ControlObject extends DurableObject<Bindings> {
 
   // Connectors.
 
-  async newJoinToken(principal: Principal, name: string): Promise<Result<{ token: string; expiresAt: number }, Refusal>> {
+  async newJoinToken(
+    principal: Principal,
+    name: string,
+  ): Promise<Result<{ token: string; expiresAt: number }, Refusal>> {
     const allowed = this.#authorize(principal, "gateway", "config:write");
     if (!allowed.ok) return allowed;
     if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
-      return err(refusal("request_invalid", "a connector's name has lower-case letters, digits, dots and dashes"));
+      return err(
+        refusal("request_invalid", "a connector's name has lower-case letters, digits, dots and dashes"),
+      );
     }
     const { token, record } = await newJoinToken(name, randomBytes(SECRET_BYTES), Date.now());
     this.#record({ type: "join_token", connector: name, by: principal });
@@ -328,7 +362,8 @@ export class ControlObject extends DurableObject<Bindings> {
 
   async enroll(token: string, name: string, key: unknown): Promise<Result<{ name: string }, Refusal>> {
     const jwk = parseConnectorKey(key);
-    if (jwk === undefined) return err(refusal("request_invalid", "publicKey has to be an Ed25519 public JWK"));
+    if (jwk === undefined)
+      return err(refusal("request_invalid", "publicKey has to be an Ed25519 public JWK"));
     const hash = await joinTokenHash(token);
     const record = hash === undefined ? undefined : this.#connectors.joinToken(hash);
     // One turn without awaiting between reading and marking would be simplest; hashing is asynchronous, so
@@ -351,7 +386,9 @@ export class ControlObject extends DurableObject<Bindings> {
     return row === undefined || row.revokedAt !== undefined ? undefined : row.publicKey;
   }
 
-  connectors(principal: Principal): Result<{ name: string; enrolledAt: number; revoked: boolean }[], Refusal> {
+  connectors(
+    principal: Principal,
+  ): Result<{ name: string; enrolledAt: number; revoked: boolean }[], Refusal> {
     const allowed = this.#authorize(principal, "gateway", "config:read");
     if (!allowed.ok) return allowed;
     return ok(
@@ -364,7 +401,8 @@ export class ControlObject extends DurableObject<Bindings> {
   async revokeConnector(principal: Principal, name: string): Promise<Result<void, Refusal>> {
     const allowed = this.#authorize(principal, "gateway", "config:write");
     if (!allowed.ok) return allowed;
-    if (this.#connectors.get(name) === undefined) return err(refusal("not_found", `there is no connector ${name}`));
+    if (this.#connectors.get(name) === undefined)
+      return err(refusal("not_found", `there is no connector ${name}`));
     this.#record({ type: "revoke_connector", connector: name, by: principal });
     this.#connectors.revoke(name, Date.now());
     await connectorOf(this.env, name).revoke();
@@ -415,7 +453,9 @@ export class ControlObject extends DurableObject<Bindings> {
   }
 
   async #loadSigningKey(): Promise<void> {
-    const row = this.#sql.exec<{ value: string }>("SELECT value FROM meta WHERE key = 'signing_key'").toArray()[0];
+    const row = this.#sql
+      .exec<{ value: string }>("SELECT value FROM meta WHERE key = 'signing_key'")
+      .toArray()[0];
     if (row !== undefined) {
       this.#signingKey = JSON.parse(row.value) as SigningKey;
       return;
@@ -427,7 +467,9 @@ export class ControlObject extends DurableObject<Bindings> {
 
   /** From which the key of each resource's `hash` masks is derived. */
   #maskSecret(): string {
-    const row = this.#sql.exec<{ value: string }>("SELECT value FROM meta WHERE key = 'mask_secret'").toArray()[0];
+    const row = this.#sql
+      .exec<{ value: string }>("SELECT value FROM meta WHERE key = 'mask_secret'")
+      .toArray()[0];
     if (row !== undefined) return row.value;
     const secret = Buffer.from(randomBytes(32)).toString("hex");
     this.#sql.exec("INSERT INTO meta (key, value) VALUES ('mask_secret', ?)", secret);
@@ -435,15 +477,20 @@ export class ControlObject extends DurableObject<Bindings> {
   }
 
   #loadConfig(): void {
-    const row = this.#sql.exec<{ version: number; files: string }>(
-      "SELECT version, files FROM config ORDER BY version DESC LIMIT 1",
-    ).toArray()[0];
+    const row = this.#sql
+      .exec<{ version: number; files: string }>(
+        "SELECT version, files FROM config ORDER BY version DESC LIMIT 1",
+      )
+      .toArray()[0];
     if (row === undefined) return;
     const parsed = parseConfig(JSON.parse(row.files) as Record<string, string>, policyEngine);
     if (!parsed.ok) throw new Error("the stored configuration does not parse");
     const secret = this.#maskSecret();
     const maskKeys = Object.fromEntries(
-      parsed.value.resources.map(({ name }) => [name, createHmac("sha256", secret).update(`mask\n${name}`).digest("hex")]),
+      parsed.value.resources.map(({ name }) => [
+        name,
+        createHmac("sha256", secret).update(`mask\n${name}`).digest("hex"),
+      ]),
     );
     this.#config = { version: row.version, ...parsed.value, maskKeys };
     const loaded = policyEngine.load(row.version, parsed.value.policies);

@@ -1,6 +1,6 @@
 /** What crosses between the Control object and the others, over RPC. Plain data. */
 import type { ConfigError, PolicySource } from "../../policy/cedar/engine.ts";
-import type { Issuer } from "../../identity/issuer.ts";
+import type { Config } from "../../config/parse.ts";
 import type { Approval, HeldOperation } from "../../policy/approval.ts";
 import type { DeterminingPolicy, HoldRequirement, Principal, Resource } from "../../policy/types.ts";
 
@@ -14,7 +14,7 @@ export type Snapshot = {
 };
 
 /** The stored configuration, parsed. */
-export type Configuration = Snapshot & { readonly issuers: readonly Issuer[] };
+export type Configuration = Snapshot & Config;
 
 export type ApplyOutcome = {
   readonly version: number;

@@ -16,7 +16,9 @@ export class Recorder {
     sql.exec(
       "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, at TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL, json TEXT NOT NULL)",
     );
-    const last = sql.exec<{ seq: number; hash: string }>("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").toArray()[0];
+    const last = sql
+      .exec<{ seq: number; hash: string }>("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
+      .toArray()[0];
     this.#head = last ?? chainStart(subject);
   }
 

@@ -65,6 +65,8 @@ export type SessionHost = {
   dialBack(): Promise<Result<void, Refusal>>;
   /** Opens a channel on the connector's tunnel. */
   openChannel(payload: unknown, handler: ChannelHandler): Result<number, Refusal>;
+  /** Lets a driver that was taken up again after hibernation hear from its channel. */
+  listen(channel: number, handler: ChannelHandler): void;
   toChannel(channel: number, bytes: Uint8Array): void;
   channelQueued(channel: number): number;
   consumed(channel: number, length: number): void;

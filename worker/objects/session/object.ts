@@ -10,20 +10,19 @@
 import { DurableObject } from "cloudflare:workers";
 import {
   type ClientNotice,
-  CONNECT_HEADERS,
   FromClient,
   PATHS,
   WEBSOCKET_PROTOCOL,
   parseControl,
 } from "../../../wire/control.ts";
 import { LIMITS } from "../../../wire/limits.ts";
-import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import { type Refusal, isRefusalCode, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { Frame, Tunnel } from "../../../wire/tunnel.ts";
 import { type Bindings, connectorOf, controlOf, readSettings, sessionOf } from "../../env.ts";
 import { SECRET_BYTES, type TicketRecord, newTicket, useTicket } from "../../identity/secrets.ts";
 import { verifySessionToken } from "../../identity/session-token.ts";
-import { GRANT_HEADER, type Grant, decodeGrant, renewGrant } from "../../policy/grant.ts";
+import { GRANT_HEADER, type Grant, decodeGrant, mintGrant, renewGrant } from "../../policy/grant.ts";
 import type { Decision, Operation, Principal, Resource } from "../../policy/types.ts";
 import { samePrincipal } from "../../policy/approval.ts";
 import type { ApprovalOutcome, SessionCounts, Snapshot } from "../control/types.ts";
@@ -34,6 +33,7 @@ import { Recorder } from "../recording/recorder.ts";
 import { currentSnapshot, learnSnapshot } from "../snapshot.ts";
 import { TunnelEnd } from "../tunnel-end.ts";
 import { createDriver } from "./drivers.ts";
+import { type ExplainQuestion, type Explanation, explainStatement } from "./postgres-explain.ts";
 import type { ChannelHandler, Hold, HoldStart, SessionDriver, SessionHost } from "./driver.ts";
 
 type Phase = "new" | "connecting" | "started" | "ended";
@@ -50,9 +50,13 @@ type Frozen = {
 
 const CLIENT = "client";
 const CONNECTOR = "connector";
-const LOST: Refusal = refusal("upstream_lost", "the connection between the connector and the gateway was lost", {
-  hint: "connect again; whether the last statement took effect is for the database to say",
-});
+const LOST: Refusal = refusal(
+  "upstream_lost",
+  "the connection between the connector and the gateway was lost",
+  {
+    hint: "connect again; whether the last statement took effect is for the database to say",
+  },
+);
 /** An idle session is written down after this many milliseconds, and may then hibernate. */
 const IDLE_MS = 2000;
 
@@ -90,7 +94,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   /** `/connect/<resource>` and `/dial-back/<session>`, which the Worker has checked and marked. */
   override async fetch(request: Request): Promise<Response> {
     const url = new URL(request.url);
-    return url.pathname.startsWith(`${PATHS.dialBack}/`) ? this.#acceptConnector(request) : this.#acceptClient(request);
+    return url.pathname.startsWith(`${PATHS.dialBack}/`)
+      ? this.#acceptConnector(request)
+      : this.#acceptClient(request);
   }
 
   async #acceptClient(request: Request): Promise<Response> {
@@ -105,7 +111,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.#client = TunnelEnd.client(server);
     this.#driver = createDriver(this, this.resource.protocol, undefined);
     this.#startupTimer = setTimeout(() => {
-      this.turn(() => this.#terminate(refusal("protocol_violation", "the connection's startup took too long")));
+      this.turn(() =>
+        this.#terminate(refusal("protocol_violation", "the connection's startup took too long")),
+      );
     }, LIMITS.time.startup);
     return new Response(null, {
       status: 101,
@@ -294,9 +302,44 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   /** Events of the recording, for whom the Control object has let see them. */
-  events(after: number, limit: number): { events: ChainedEvent[]; head: ChainHead | undefined; more: boolean } {
+  events(
+    after: number,
+    limit: number,
+  ): { events: ChainedEvent[]; head: ChainHead | undefined; more: boolean } {
     const read = this.#recorder?.read(after, limit) ?? { events: [], more: false };
     return { ...read, head: this.#recorder?.head };
+  }
+
+  /** What policy and masks say of a statement; nothing runs. This session lives for the one question. */
+  async explain(question: ExplainQuestion): Promise<Result<Explanation, Refusal>> {
+    if (this.#phase !== "new") throw new Error("only a new session explains");
+    const snapshot = currentSnapshot() ?? (await controlOf(this.env).snapshot());
+    if (snapshot !== undefined) learnSnapshot(snapshot);
+    const now = Date.now();
+    const token = {
+      principal: question.principal,
+      resources: null,
+      tokenId: "explain",
+      issuedAt: now,
+      expiresAt: now + 60_000,
+    };
+    const grant = mintGrant(
+      token,
+      { name: question.resource },
+      { session: this.ctx.id.name ?? "", noWait: true, now },
+    );
+    if (!grant.ok) return grant;
+    this.#grant = grant.value;
+    if (this.#findResource() === undefined) {
+      return err(refusal("resource_unknown", `there is no resource ${question.resource}`));
+    }
+    this.#phase = "connecting";
+    try {
+      return await explainStatement(this, question.sql);
+    } finally {
+      this.#phase = "ended";
+      this.#closeSockets();
+    }
   }
 
   counts(): SessionCounts {
@@ -308,7 +351,10 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.turn(() => {
       if (this.#phase !== "started") return;
       if (this.grant.expiresAt > Date.now()) void this.ctx.storage.setAlarm(this.grant.expiresAt);
-      else this.#terminate(refusal("token_expired", "the session's token has expired", { hint: "connect again" }));
+      else
+        this.#terminate(
+          refusal("token_expired", "the session's token has expired", { hint: "connect again" }),
+        );
     });
   }
 
@@ -337,8 +383,13 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     const { session, principal, resource } = this.grant;
     const startedAt = Date.now();
     const row = { id: session, resource, protocol: this.resource.protocol, principal, startedAt };
-    const started = await controlOf(this.env).startSession(row, this.#driver?.processId ?? 0, currentSnapshot()?.version);
-    if (started === undefined) return err(refusal("no_policy_loaded", "the gateway has no configuration yet"));
+    const started = await controlOf(this.env).startSession(
+      row,
+      this.#driver?.processId ?? 0,
+      currentSnapshot()?.version,
+    );
+    if (started === undefined)
+      return err(refusal("no_policy_loaded", "the gateway has no configuration yet"));
     if (started.snapshot !== undefined) learnSnapshot(started.snapshot);
     if (this.#phase !== "connecting") return err(LOST);
     clearTimeout(this.#startupTimer);
@@ -395,7 +446,12 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       const { ticket, record } = await newTicket(randomBytes(SECRET_BYTES), Date.now());
       this.#ticket = record;
       this.#dialing = Promise.withResolvers();
-      const asked = await connectorOf(this.env, this.resource.connector).open(session, resource, ticket, this.#failedProcesses);
+      const asked = await connectorOf(this.env, this.resource.connector).open(
+        session,
+        resource,
+        ticket,
+        this.#failedProcesses,
+      );
       if (!asked.ok) return err(last ?? asked.error);
       this.#process = asked.value;
       // A process that does not dial back in time is passed over for another one of the same connector.
@@ -497,7 +553,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   async cancelOther(processId: number, secretKey: Uint8Array): Promise<void> {
     const session = await controlOf(this.env).sessionByProcessId(processId);
-    if (session !== undefined) await sessionOf(this.env, session).cancel(processId, secretKey, this.grant.principal);
+    if (session !== undefined)
+      await sessionOf(this.env, session).cancel(processId, secretKey, this.grant.principal);
   }
 
   turn(work: () => void): void {
@@ -523,7 +580,12 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.#handlers.clear();
     const reason = why?.code ?? "done";
     if (started) {
-      this.record({ type: "end", reason, ...(why === undefined ? {} : { message: why.message }), counts: this.#counts });
+      this.record({
+        type: "end",
+        reason,
+        ...(why === undefined ? {} : { message: why.message }),
+        counts: this.#counts,
+      });
       this.#saveMeta("ended", reason);
       this.#tellIndex(reason);
       this.ctx.waitUntil(this.ctx.storage.deleteAlarm());
@@ -678,5 +740,5 @@ const DIAL_BACK_MS = 5000;
 const LINGER_MS = 10_000;
 
 function fromConnector(code: string, message: string): Refusal {
-  return code === "done" ? LOST : refusal(isCode(code) ? code : "upstream_lost", message);
+  return code === "done" ? LOST : refusal(isRefusalCode(code) ? code : "upstream_lost", message);
 }

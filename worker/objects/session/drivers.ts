@@ -1,0 +1,26 @@
+/** One driver for each protocol. A protocol without one cannot be connected to. */
+import type { Protocol } from "../../policy/types.ts";
+import type { SessionDriver, SessionHost } from "./driver.ts";
+import { PostgresDriver } from "./postgres.ts";
+
+type DriverMaker = (host: SessionHost, frozen: string | undefined) => SessionDriver;
+
+const DRIVERS: Readonly<Partial<Record<Protocol, DriverMaker>>> = {
+  postgres: (host, frozen) => new PostgresDriver(host, frozen),
+};
+
+/** Whether native clients can connect to resources of this protocol. */
+export function hasDriver(protocol: Protocol): boolean {
+  return Object.hasOwn(DRIVERS, protocol);
+}
+
+/** `frozen` is what the driver's `freeze` gave before hibernation. @throws for a protocol without a driver. */
+export function createDriver(
+  host: SessionHost,
+  protocol: Protocol,
+  frozen: string | undefined,
+): SessionDriver {
+  const make = DRIVERS[protocol];
+  if (make === undefined) throw new Error(`there is no driver for ${protocol}`);
+  return make(host, frozen);
+}

@@ -1,0 +1,85 @@
+/** `sally policy explain`: what policy and masks say of a statement, without running it. */
+import type { Refusal } from "../../../wire/refusals.ts";
+import { type Result, ok } from "../../../wire/result.ts";
+import { NO_SESSION_NAMES } from "../../policy/masks/session-names.ts";
+import { newPreparedState } from "../../policy/sql/prepared.ts";
+import type { Decision, DeterminingPolicy, HoldRequirement, Principal } from "../../policy/types.ts";
+import { policyEngine } from "../engines.ts";
+import type { SessionHost } from "./driver.ts";
+import { MaskingSource } from "./postgres-masking.ts";
+import { type Masking, analyseText, judgeMessage } from "./postgres-statements.ts";
+
+export type ExplainQuestion = {
+  readonly resource: string;
+  readonly sql: string;
+  readonly principal: Principal;
+};
+
+type Shown = {
+  readonly effect: Decision["effect"];
+  readonly policies: readonly DeterminingPolicy[];
+  readonly requirements?: readonly HoldRequirement[];
+  readonly refusal?: Refusal;
+};
+
+export type Explanation = Shown & {
+  readonly actions: readonly (Shown & { readonly action: string; readonly facts: object })[];
+  /** The text that the database would be sent, where masks change it. */
+  readonly rewritten?: string;
+  readonly notes: readonly string[];
+};
+
+export async function explainStatement(
+  host: SessionHost,
+  sql: string,
+): Promise<Result<Explanation, Refusal>> {
+  const statements = analyseText(sql);
+  if (!statements.ok) return ok(denied(statements.error));
+  const masking = await maskingFor(host);
+  if (!masking.ok) return masking;
+  const judged = judgeMessage(sql, statements.value, {
+    decide: (operation) => host.decide(operation),
+    prepared: newPreparedState(),
+    masking: masking.value,
+    inspectRows: false,
+  });
+  const operation = { actions: statements.value.flatMap(({ actions }) => actions), text: sql };
+  const { actions } = policyEngine.explain(host.grant.principal, host.resource, operation);
+  const explained = actions.map(({ action, decision }) => ({
+    action: action.action,
+    facts: action.facts,
+    ...show(decision),
+  }));
+  if (!judged.ok) return ok({ ...denied(judged.error), actions: explained });
+  return ok({
+    ...show(judged.value.decision),
+    actions: explained,
+    ...(judged.value.sql === undefined ? {} : { rewritten: judged.value.sql }),
+    notes: judged.value.notes,
+  });
+}
+
+/** The masks of now, read through the connector where they are needed. */
+async function maskingFor(host: SessionHost): Promise<Result<Masking | undefined, Refusal>> {
+  const source = new MaskingSource(host);
+  const known = source.current(NO_SESSION_NAMES);
+  if (known !== "catalogue") return known;
+  const dialed = await host.dialBack();
+  if (!dialed.ok) return dialed;
+  const read = await source.refresh();
+  if (!read.ok) return read;
+  const current = source.current(NO_SESSION_NAMES);
+  if (current === "catalogue") throw new Error("a catalogue that was just read is not there");
+  return current;
+}
+
+function denied(why: Refusal): Explanation {
+  return { effect: "deny", policies: [], refusal: why, actions: [], notes: [] };
+}
+
+function show(decision: Decision): Shown {
+  const { effect, policies } = decision;
+  if (effect === "hold") return { effect, policies, requirements: decision.requirements };
+  if (effect === "deny") return { effect, policies, refusal: decision.refusal };
+  return { effect, policies };
+}

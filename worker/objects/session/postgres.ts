@@ -1,0 +1,846 @@
+/**
+ * The driver of a PostgreSQL session: it feeds the pure PostgresMachine (wire/postgres/machine.ts) and turns
+ * what the machine asks into decisions, holds and records.
+ *
+ *   ask ──► judge (postgres-statements.ts) ──► deny ─► refuse
+ *            │ masks need a fresh catalogue     allow ─► record, forward
+ *            └─► read it, judge again           hold ─► record, notice, wait ─► judge again ─► record, forward
+ */
+import { createHash } from "node:crypto";
+import { fromUtf8 } from "../../../wire/bytes.ts";
+import { PostgresOpened, type PostgresOpen } from "../../../wire/control.ts";
+import { LIMITS } from "../../../wire/limits.ts";
+import {
+  type PostgresState,
+  freeze,
+  newPostgresState,
+  parkedBytes,
+  step,
+  thaw,
+} from "../../../wire/postgres/machine.ts";
+import {
+  type Ask,
+  type BindParameters,
+  type Effect,
+  type Input,
+  OPEN_GUARD,
+} from "../../../wire/postgres/machine-types.ts";
+import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import type { Result } from "../../../wire/result.ts";
+import { afterStatement, NO_SESSION_NAMES, type SessionNames } from "../../policy/masks/session-names.ts";
+import type { HeldOperation } from "../../policy/approval.ts";
+import {
+  type PreparedState,
+  checkRoom,
+  completed,
+  ended,
+  forwarded,
+  newPreparedState,
+  parseForwarded,
+  parsed,
+  portalBound,
+  resolve,
+  resolveBind,
+  statementClosed,
+  transactionEnded,
+  unknownName,
+} from "../../policy/sql/prepared.ts";
+import type { Decision } from "../../policy/types.ts";
+import { ddlBegins, ddlEnds, forgetCatalogue } from "../catalogues.ts";
+import type { ApprovalOutcome } from "../control/types.ts";
+import { randomBytes } from "../identifiers.ts";
+import type { SessionDriver, SessionHost } from "./driver.ts";
+import { MaskingSource } from "./postgres-masking.ts";
+import { OperationResult, toBase64 } from "./postgres-results.ts";
+import {
+  type Judge,
+  type Judged,
+  type Kept,
+  analyseText,
+  judgeKept,
+  judgeMessage,
+  keepMessage,
+} from "./postgres-statements.ts";
+import { freezePrepared, thawPrepared } from "./postgres-frozen.ts";
+
+/** Queued bytes towards one side above which the other side gets no credit. */
+const LOW_WATER = 512 << 10;
+/** Row bytes that gather before they become an event of their own; smaller results share the result's event. */
+const ROWS_EVENT = 128 << 10;
+/** A held client is told again after this long. */
+const REMIND_MS = 30_000;
+
+/** A forwarded ask whose outcome is not there yet. */
+type Running = {
+  readonly ask: Ask;
+  readonly startedAt: number;
+  readonly result: OperationResult;
+  readonly judged: Judged | undefined;
+  statements: number;
+};
+
+type Held = {
+  readonly ask: Ask;
+  readonly approval: string;
+  readonly requirements: string;
+  readonly since: number;
+  reminder: ReturnType<typeof setInterval>;
+};
+
+/** A portal that Bind made: what it runs, and the approval that its first Execute uses up. */
+type BoundPortal = { readonly kept: Kept; approved: boolean };
+
+export class PostgresDriver implements SessionDriver {
+  readonly #host: SessionHost;
+  readonly #state: PostgresState;
+  readonly #masking: MaskingSource;
+  readonly #prepared: PreparedState<Kept>;
+  readonly #running = new Map<number, Running>();
+  readonly #portals = new Map<number, BoundPortal>();
+  #names: SessionNames = NO_SESSION_NAMES;
+  #processId = 0;
+  #secretKey: Uint8Array = new Uint8Array(0);
+  #channel: number | undefined;
+  #status: "I" | "T" | "E" = "I";
+  #held: Held | undefined;
+  /** DDL went to the server in a transaction that has not ended. */
+  #changing = false;
+  #ended = false;
+  #owedToClient = 0;
+  #owedToServer = 0;
+
+  constructor(host: SessionHost, frozen: string | undefined) {
+    this.#host = host;
+    this.#masking = new MaskingSource(host);
+    if (frozen === undefined) {
+      this.#state = newPostgresState();
+      this.#prepared = newPreparedState();
+      const random = randomBytes(4);
+      // Positive, as PostgreSQL's own process ids are: some clients print them signed.
+      this.#processId = new DataView(random.buffer).getUint32(0) & 0x7fffffff;
+      this.#secretKey = randomBytes(32);
+      return;
+    }
+    const kept = thawPrepared(frozen);
+    this.#state = thaw(kept.machine);
+    this.#prepared = kept.prepared;
+    this.#names = kept.names;
+    this.#processId = kept.processId;
+    this.#secretKey = kept.secretKey;
+    this.#status = kept.status;
+    this.#channel = kept.channel;
+    for (const [id, portal] of kept.portals) this.#portals.set(id, portal);
+    if (this.#channel !== undefined) host.listen(this.#channel, this.#channelHandler());
+  }
+
+  get processId(): number {
+    return this.#processId;
+  }
+
+  // What happens to the driver.
+
+  clientBytes(bytes: Uint8Array): void {
+    this.#owedToClient += bytes.length;
+    this.#run({ kind: "clientBytes", bytes });
+  }
+
+  clientEnded(): void {
+    this.#withdraw("the client has gone");
+    this.#run({ kind: "clientEnded" });
+    if (!this.#ended) this.#end(undefined);
+  }
+
+  terminate(why: Refusal): void {
+    this.#withdraw(why.message);
+    this.#run({ kind: "terminate", refusal: why });
+    // In the middle of a message to the client nothing can be said: the connection just ends.
+    if (!this.#ended) this.#end(why);
+  }
+
+  configChanged(): void {
+    forgetCatalogue(this.#host.resource.name);
+    this.#masking.forget();
+  }
+
+  cancel(processId: number, secretKey: Uint8Array): boolean {
+    // Protocol 3.0 has room for four bytes of the key only.
+    const expected = this.#secretKey.subarray(0, this.#state.minor >= 2 ? this.#secretKey.length : 4);
+    if (processId !== this.#processId || !sameSecret(secretKey, expected)) return false;
+    const held = this.#held;
+    if (held !== undefined) {
+      this.#withdraw("canceled by the client");
+      this.#refuse(held.ask, refusal("approval_withdrawn", "canceling statement due to user request"));
+    } else if (this.#channel !== undefined) this.#host.signalChannel(this.#channel, { type: "cancel" });
+    return true;
+  }
+
+  approvalDecided(outcome: ApprovalOutcome): boolean {
+    const held = this.#held;
+    if (held === undefined || held.approval !== outcome.approval) return false;
+    this.#unhold();
+    const by = outcome.by.join(", ");
+    this.#host.record({
+      type: "approval",
+      operation: held.ask.id,
+      ...outcome,
+      waited: this.#host.now() - held.since,
+    });
+    if (outcome.outcome === "approved") {
+      void this.#resume(held);
+      return true;
+    }
+    const about = { approval: held.approval };
+    const comment = outcome.comment === undefined ? "" : `: ${outcome.comment}`;
+    this.#refuse(
+      held.ask,
+      outcome.outcome === "denied"
+        ? refusal("approval_denied", `denied by ${by}${comment}`, about)
+        : refusal("approval_expired", `nobody decided approval ${held.approval} in time`, {
+            hint: "send it again to ask again",
+            ...about,
+          }),
+    );
+    return true;
+  }
+
+  pump(): void {
+    if (this.#owedToServer > 0 && this.#channel !== undefined && this.#host.clientQueued() < LOW_WATER) {
+      this.#host.consumed(this.#channel, this.#owedToServer);
+      this.#owedToServer = 0;
+    }
+    if (this.#owedToClient === 0) return;
+    const queued = this.#channel === undefined ? 0 : this.#host.channelQueued(this.#channel);
+    const free = this.#owedToClient - Math.min(parkedBytes(this.#state), this.#owedToClient);
+    if (free > 0 && queued < LOW_WATER) {
+      this.#host.clientConsumed(free);
+      this.#owedToClient -= free;
+    }
+  }
+
+  freeze(): string | undefined {
+    if (this.#running.size > 0 || this.#held !== undefined || this.#changing) return undefined;
+    if (this.#owedToClient > 0 || this.#owedToServer > 0) return undefined;
+    const machine = freeze(this.#state);
+    if (machine === undefined) return undefined;
+    return freezePrepared({
+      machine,
+      prepared: this.#prepared,
+      names: this.#names,
+      processId: this.#processId,
+      secretKey: this.#secretKey,
+      status: this.#status,
+      channel: this.#channel,
+      portals: this.#portals,
+    });
+  }
+
+  // The machine.
+
+  /** Feeds the machine and does what it says, in order. */
+  #run(input: Input): void {
+    for (const effect of step(this.#state, input)) this.#do(effect);
+  }
+
+  #do(effect: Effect): void {
+    const host = this.#host;
+    switch (effect.kind) {
+      case "toClient":
+        host.toClient(effect.bytes);
+        return;
+      case "toServer":
+        if (this.#channel !== undefined) host.toChannel(this.#channel, effect.bytes);
+        return;
+      case "ask":
+        this.#ask(effect.ask);
+        return;
+      case "open":
+        void this.#open(effect);
+        return;
+      case "cancelRequest":
+        void host.cancelOther(effect.processId, effect.secretKey).finally(() => {
+          host.turn(() => this.#end(undefined));
+        });
+        return;
+      case "parsed":
+        parsed(this.#prepared, effect.id);
+        this.#running.delete(effect.id);
+        return;
+      case "statementClosed":
+        statementClosed(this.#prepared, effect.name);
+        return;
+      case "rowDescription":
+        this.#running.get(effect.id)?.result.columns(effect.fields);
+        return;
+      case "rows":
+        // Rows are inspected only where detectors are on, which the resource's configuration refuses as yet.
+        host.toClient(effect.bytes);
+        return;
+      case "delivered":
+        this.#delivered(effect.id, effect.bytes, effect.rows);
+        return;
+      case "copiedIn":
+        this.#delivered(effect.id, effect.bytes, 0);
+        return;
+      case "completed":
+        this.#completed(effect.id, effect.tag);
+        return;
+      case "failed":
+        this.#failed(effect.id, effect.sqlstate, effect.message);
+        return;
+      case "refused":
+      case "skipped":
+        ended(this.#prepared, effect.id);
+        this.#running.delete(effect.id);
+        return;
+      case "ready":
+        this.#ready(effect.status);
+        return;
+      case "end":
+        this.#end(effect.refusal);
+        return;
+    }
+  }
+
+  // Opening.
+
+  async #open(effect: Extract<Effect, { kind: "open" }>): Promise<void> {
+    const opened = await this.#tryOpen(effect);
+    this.#host.turn(() => {
+      if (!opened.ok && !this.#ended) this.#run({ kind: "openFailed", refusal: opened.error });
+    });
+  }
+
+  async #tryOpen({
+    user,
+    database,
+    parameters,
+  }: Extract<Effect, { kind: "open" }>): Promise<Result<void, Refusal>> {
+    const host = this.#host;
+    const { resource } = host;
+    const real = resource.database ?? resource.name;
+    // PostgreSQL's own default: without a database it is the user's name.
+    const wanted = database === "" ? user : database;
+    if (database !== "" && wanted !== real && wanted !== resource.name) {
+      const message = `this session is for the resource ${resource.name}, not for the database ${wanted}`;
+      const hint = `name the database ${real}, or connect to another resource`;
+      return { ok: false, error: refusal("resource_unknown", message, { hint }) };
+    }
+    const started = await host.start({
+      type: "session",
+      protocol: "postgres",
+      client: { user, database, ...parameters },
+    });
+    if (!started.ok) return started;
+    const dialed = await host.dialBack();
+    if (!dialed.ok) return dialed;
+    const masks = await this.#masking.startupParameters();
+    if (!masks.ok) return masks;
+    const payload: PostgresOpen = {
+      protocol: "postgres",
+      resource: resource.name,
+      parameters: { ...parameters, ...masks.value },
+    };
+    let opened: Result<number, Refusal> | undefined;
+    host.turn(() => {
+      opened = host.openChannel(payload, this.#channelHandler());
+      if (opened.ok) this.#channel = opened.value;
+    });
+    return opened === undefined || opened.ok ? { ok: true, value: undefined } : opened;
+  }
+
+  #channelHandler(): Parameters<SessionHost["openChannel"]>[1] {
+    return {
+      opened: (payload) => {
+        const answer = PostgresOpened.safeParse(payload);
+        if (!answer.success) {
+          const error = refusal("upstream_lost", "the connector's answer was not understood");
+          this.#run({ kind: "openFailed", refusal: error });
+          return;
+        }
+        this.#host.record({ type: "opened", database: answer.data.database });
+        const { parameters } = answer.data;
+        this.#run({ kind: "opened", parameters, processId: this.#processId, secretKey: this.#secretKey });
+      },
+      data: (bytes) => {
+        this.#owedToServer += bytes.length;
+        this.#run({ kind: "serverBytes", bytes });
+      },
+      signal: () => undefined,
+      ended: () => this.#run({ kind: "serverEnded" }),
+      closed: (why) => {
+        this.#channel = undefined;
+        if (this.#state.phase === "opening") this.#run({ kind: "openFailed", refusal: why });
+        else this.terminate(why);
+      },
+    };
+  }
+
+  // Asking.
+
+  #ask(ask: Ask): void {
+    const judged = this.#judge(ask);
+    if (judged === "catalogue") void this.#afterCatalogue(ask, () => this.#settle(ask, this.#judge(ask)));
+    else if (!judged.ok && judged.error.code === "relation_unknown") {
+      // The relation may be newer than the catalogue: look once, then the answer stands.
+      forgetCatalogue(this.#host.resource.name);
+      void this.#afterCatalogue(ask, () => this.#settle(ask, this.#judge(ask)));
+    } else this.#settle(ask, judged);
+  }
+
+  async #afterCatalogue(ask: Ask, then: () => void): Promise<void> {
+    const read = await this.#masking.refresh();
+    this.#host.turn(() => {
+      if (this.#ended) return;
+      if (read.ok) then();
+      else this.#refuse(ask, read.error);
+    });
+  }
+
+  /** Policy's answer now; "catalogue": masks need a newer one first. */
+  #judge(ask: Ask): Result<Judged, Refusal> | "catalogue" {
+    const masking = this.#masking.current(this.#names);
+    if (masking === "catalogue") return "catalogue";
+    if (!masking.ok) return masking;
+    const judge: Judge = {
+      decide: (operation) => this.#host.decide(operation),
+      prepared: this.#prepared,
+      masking: masking.value,
+      inspectRows: false,
+    };
+    switch (ask.kind) {
+      case "query":
+      case "parse": {
+        const statements = analyseText(ask.sql);
+        if (!statements.ok) return statements;
+        // No statement at all: comments and semicolons do nothing.
+        if (statements.value.length === 0) return { ok: true, value: nothing(ask.sql) };
+        return judgeMessage(ask.sql, statements.value, judge);
+      }
+      case "bind": {
+        const found = resolveBind(this.#prepared, ask.statement, ask.parseId);
+        if (found.state !== "known") {
+          return { ok: false, error: unknownName("statements", ask.statement, found.state) };
+        }
+        return this.#judgeKept(found.value, judge);
+      }
+      case "execute": {
+        const kept = this.#portalOf(ask);
+        return kept.ok ? this.#judgeKept(kept.value, judge) : kept;
+      }
+    }
+  }
+
+  #judgeKept(kept: Kept, judge: Judge): Result<Judged, Refusal> {
+    return kept.whole && kept.actions.length === 0
+      ? { ok: true, value: nothing(kept.text) }
+      : judgeKept(kept, judge);
+  }
+
+  #portalOf(ask: Extract<Ask, { kind: "execute" }>): Result<Kept, Refusal> {
+    const bound = ask.bindId === undefined ? undefined : this.#portals.get(ask.bindId);
+    if (bound !== undefined) return { ok: true, value: bound.kept };
+    const cursor = resolve(this.#prepared, "cursors", ask.portal);
+    if (cursor.state === "known") return { ok: true, value: cursor.value };
+    return { ok: false, error: unknownName("cursors", ask.portal, cursor.state) };
+  }
+
+  #settle(ask: Ask, judged: Result<Judged, Refusal> | "catalogue"): void {
+    if (judged === "catalogue") {
+      const hint = "try again; schema changes are under way";
+      this.#refuse(
+        ask,
+        refusal("catalogue_missing", "the database's catalogue is not known, so masks cannot be applied", {
+          hint,
+        }),
+      );
+      return;
+    }
+    if (!judged.ok) {
+      this.#refuse(ask, judged.error);
+      return;
+    }
+    const { decision } = judged.value;
+    if (decision.effect === "deny") this.#refuse(ask, decision.refusal, judged.value);
+    else if (decision.effect === "allow" || ask.kind === "parse") this.#forward(ask, judged.value);
+    else if (ask.kind === "execute" && this.#approvedPortal(ask)) this.#forward(ask, judged.value);
+    else void this.#hold(ask, judged.value, decision);
+  }
+
+  /** The approval that the portal's Bind got counts for its first Execute, and for going on with it. */
+  #approvedPortal(ask: Extract<Ask, { kind: "execute" }>): boolean {
+    const bound = ask.bindId === undefined ? undefined : this.#portals.get(ask.bindId);
+    if (bound === undefined) return false;
+    if (ask.continued) return true;
+    const { approved } = bound;
+    bound.approved = false;
+    return approved;
+  }
+
+  #forward(ask: Ask, judged: Judged, approval?: string): void {
+    const host = this.#host;
+    const creates =
+      judged.changes.filter(({ op }) => op === "create").length + (ask.kind === "parse" ? 1 : 0);
+    const room = checkRoom(this.#prepared, creates);
+    if (!room.ok) {
+      this.#refuse(ask, room.error, judged);
+      return;
+    }
+    this.#recordOperation(ask, judged, judged.decision, approval);
+    if (ask.kind === "query" || ask.kind === "bind") host.count("operations", 1);
+    switch (ask.kind) {
+      case "parse":
+        parseForwarded(this.#prepared, ask.id, ask.name, keepMessage(ask.sql, judged));
+        break;
+      case "bind": {
+        const found = resolveBind(this.#prepared, ask.statement, ask.parseId);
+        if (found.state === "known")
+          this.#portals.set(ask.id, { kept: found.value, approved: approval !== undefined });
+        portalBound(this.#prepared, ask.portal);
+        break;
+      }
+      case "query":
+      case "execute":
+        forwarded(this.#prepared, ask.id, judged.changes);
+        if (judged.ddl) this.#ddlSent();
+        break;
+    }
+    if (ask.kind !== "bind") {
+      const result = new OperationResult(host.resource.recordResultBytes);
+      this.#running.set(ask.id, { ask, startedAt: host.now(), result, judged, statements: 0 });
+    }
+    this.#run({
+      kind: "verdict",
+      verdict: {
+        id: ask.id,
+        effect: "forward",
+        guard: judged.guard,
+        ...(judged.sql === undefined || ask.kind === "bind" || ask.kind === "execute"
+          ? {}
+          : { sql: judged.sql }),
+      },
+    });
+  }
+
+  #refuse(ask: Ask, why: Refusal, judged?: Judged): void {
+    const host = this.#host;
+    const text = "sql" in ask ? { text: ask.sql } : {};
+    const effect = why.code === "approval_required" ? "hold" : "deny";
+    host.record({
+      type: "refusal",
+      operation: ask.id,
+      message: ask.kind,
+      ...text,
+      ...(judged === undefined ? {} : describe(judged)),
+      decision: { effect, ...(judged === undefined ? {} : { policies: judged.decision.policies }) },
+      code: why.code,
+      reason: why.message,
+      ...(why.approval === undefined ? {} : { approval: why.approval }),
+    });
+    host.count("denied", effect === "deny" ? 1 : 0);
+    const about = why.approval === undefined ? {} : { approval: why.approval };
+    host.notify({ type: "refused", code: why.code, message: why.message, ...about });
+    this.#run({ kind: "verdict", verdict: { id: ask.id, effect: "refuse", refusal: why } });
+  }
+
+  #recordOperation(ask: Ask, judged: Judged, decision: Decision, approval: string | undefined): void {
+    const approved = approval === undefined ? {} : { approval };
+    const policies = decision.policies;
+    const verdict = { effect: decision.effect, policies };
+    switch (ask.kind) {
+      case "query":
+      case "parse":
+        this.#host.record({
+          type: ask.kind === "query" ? "statement" : "parse",
+          operation: ask.id,
+          text: ask.sql,
+          ...(judged.sql === undefined ? {} : { rewritten: judged.sql, notes: judged.notes }),
+          ...describe(judged),
+          decision: verdict,
+          ...approved,
+        });
+        return;
+      case "bind":
+        this.#host.record({
+          type: "statement",
+          operation: ask.id,
+          text: judged.operation.text,
+          parameters: recordParameters(ask.parameters),
+          ...describe(judged),
+          decision: verdict,
+          ...approved,
+        });
+        return;
+      case "execute":
+        this.#host.record({
+          type: "execute",
+          operation: ask.id,
+          ...(ask.bindId === undefined ? { cursor: ask.portal } : { of: ask.bindId }),
+          decision: { effect: decision.effect },
+          ...approved,
+        });
+        return;
+    }
+  }
+
+  // Holding.
+
+  async #hold(ask: Ask, judged: Judged, decision: Extract<Decision, { effect: "hold" }>): Promise<void> {
+    const host = this.#host;
+    const lifetime = this.#status === "I" ? LIMITS.time.approval : host.resource.heldInTransaction;
+    const operation = this.#heldOperation(ask, judged);
+    const groups = decision.requirements.map(({ group }) => group).join(" and ");
+    host.count("held", 1);
+    host.record({
+      type: "hold",
+      operation: ask.id,
+      ...describe(judged),
+      text: operation.text,
+      ...(operation.parameters === undefined ? {} : { parameters: operation.parameters }),
+      hash: operation.hash,
+      requirements: decision.requirements,
+      policies: decision.policies,
+    });
+    const started = await host.hold({ operation, decision, expiresAt: host.now() + lifetime });
+    host.turn(() => {
+      if (this.#ended) {
+        if (started.state === "waiting") host.withdraw(started.approval);
+        return;
+      }
+      if (started.state === "refused") this.#refuse(ask, started.refusal, judged);
+      else if (started.state === "granted") this.#forward(ask, judged, started.approval);
+      else {
+        const { approval, url } = started;
+        const since = host.now();
+        const remind = (): void => {
+          const seconds = Math.round((host.now() - since) / 1000);
+          host.turn(() =>
+            this.#run({
+              kind: "notice",
+              message: `still held for ${groups} after ${seconds} s (approval ${approval})`,
+            }),
+          );
+        };
+        const requirements = JSON.stringify(decision.requirements);
+        this.#held = { ask, approval, requirements, since, reminder: setInterval(remind, REMIND_MS) };
+        host.notify({ type: "held", approval, url, waiting: true });
+        const reason = decision.policies.flatMap((policy) => policy.reason ?? []).join("; ");
+        this.#run({
+          kind: "notice",
+          message: `held for approval by ${groups}${reason === "" ? "" : `: ${reason}`} (approval ${approval})`,
+          hint: `it runs as soon as somebody of ${groups} approves it: sally approvals approve ${approval}; press Ctrl-C to give up`,
+        });
+      }
+    });
+  }
+
+  /** The operation was approved: it is decided anew, as policy may have changed while it waited. */
+  async #resume(held: Held): Promise<void> {
+    const host = this.#host;
+    const used = await host.useApproval(held.approval);
+    const masks = await this.#masking.refreshIfStale();
+    host.turn(() => {
+      if (this.#ended) return;
+      const { ask } = held;
+      const failed = !used.ok ? used : !masks.ok ? masks : undefined;
+      if (failed !== undefined) {
+        this.#refuse(ask, failed.error);
+        return;
+      }
+      const judged = this.#judge(ask);
+      if (judged === "catalogue" || !judged.ok || judged.value.decision.effect === "deny") {
+        this.#settle(ask, judged);
+        return;
+      }
+      const { decision } = judged.value;
+      if (decision.effect === "hold" && JSON.stringify(decision.requirements) !== held.requirements) {
+        const message = "policy asks for another approval than when this was held";
+        this.#refuse(ask, refusal("approval_expired", message, { hint: "send it again" }), judged.value);
+      } else this.#forward(ask, judged.value, held.approval);
+    });
+  }
+
+  #unhold(): void {
+    if (this.#held !== undefined) clearInterval(this.#held.reminder);
+    this.#held = undefined;
+  }
+
+  #withdraw(why: string): void {
+    const held = this.#held;
+    if (held === undefined) return;
+    this.#unhold();
+    this.#host.record({ type: "withdrawn", operation: held.ask.id, approval: held.approval, reason: why });
+    this.#host.withdraw(held.approval);
+  }
+
+  /** The operation as reviewers see it, bound to its exact bytes by its hash. */
+  #heldOperation(ask: Ask, judged: Judged): HeldOperation {
+    const { resource } = this.#host;
+    const hash = createHash("sha256").update(
+      JSON.stringify([resource.name, resource.protocol, judged.operation.text]),
+    );
+    const parameters = ask.kind === "bind" ? ask.parameters : undefined;
+    if (parameters !== undefined) hashParameters(hash, parameters);
+    return {
+      action: [...new Set(judged.operation.actions.map(({ action }) => action))],
+      text: judged.operation.text,
+      ...(parameters === undefined ? {} : { parameters: showParameters(parameters) }),
+      hash: hash.digest("hex"),
+    };
+  }
+
+  // Results.
+
+  #delivered(id: number, bytes: Uint8Array, rows: number): void {
+    const running = this.#running.get(id);
+    if (running === undefined) return;
+    running.result.delivered(bytes, rows);
+    const event = running.result.takeRows(ROWS_EVENT);
+    if (event !== undefined) this.#host.record({ ...event, operation: id });
+  }
+
+  #completed(id: number, tag: string): void {
+    completed(this.#prepared, id, tag);
+    const running = this.#running.get(id);
+    if (running === undefined) return;
+    const { result, ask, judged } = running;
+    const rows = result.takeRows(1);
+    this.#host.record({
+      type: "result",
+      operation: id,
+      tag,
+      ...result.summary(),
+      ...(rows === undefined ? {} : { ...rows, type: "result" }),
+      milliseconds: this.#host.now() - running.startedAt,
+    });
+    this.#host.count("rows", result.rows);
+    this.#rememberNames(ask, judged, running.statements);
+    result.next();
+    running.statements++;
+  }
+
+  #rememberNames(ask: Ask, judged: Judged | undefined, index: number): void {
+    if (judged === undefined || !judged.ddl) return;
+    const text = ask.kind === "query" ? ask.sql : judged.operation.text;
+    const statements = analyseText(text);
+    const statement = statements.ok ? statements.value[ask.kind === "query" ? index : 0] : undefined;
+    if (statement !== undefined) this.#names = afterStatement(this.#names, statement.statement.node);
+  }
+
+  #failed(id: number, sqlstate: string, message: string): void {
+    const running = this.#running.get(id);
+    const unnamedDropped = running?.ask.kind === "parse" && running.ask.name === "";
+    ended(this.#prepared, id, unnamedDropped);
+    const rows = running?.result.takeRows(1);
+    this.#host.record({
+      type: "error",
+      operation: id,
+      sqlstate,
+      message,
+      ...(rows === undefined ? {} : { ...rows, type: "error" }),
+      ...(running === undefined ? {} : { milliseconds: this.#host.now() - running.startedAt }),
+    });
+    this.#running.delete(id);
+  }
+
+  #ready(status: "I" | "T" | "E"): void {
+    this.#status = status;
+    // Every operation before a ReadyForQuery has ended.
+    for (const id of this.#running.keys()) {
+      const running = this.#running.get(id);
+      if (running !== undefined && running.ask.kind !== "parse") this.#running.delete(id);
+    }
+    if (status !== "I") return;
+    transactionEnded(this.#prepared);
+    if (this.#running.size === 0) this.#portals.clear();
+    if (this.#changing) {
+      this.#changing = false;
+      ddlEnds(this.#host.resource.name);
+    }
+  }
+
+  #ddlSent(): void {
+    if (this.#changing) return;
+    this.#changing = true;
+    ddlBegins(this.#host.resource.name);
+  }
+
+  #end(why: Refusal | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#withdraw(why?.message ?? "the session has ended");
+    if (this.#changing) ddlEnds(this.#host.resource.name);
+    this.#host.end(why);
+  }
+}
+
+function nothing(sql: string): Judged {
+  return {
+    operation: { actions: [], text: sql },
+    decision: { effect: "allow", policies: [] },
+    sql: undefined,
+    guard: OPEN_GUARD,
+    notes: [],
+    changes: [],
+    ddl: false,
+  };
+}
+
+/** Names of the actions and the relations, for the recording. */
+function describe(judged: Judged): Record<string, unknown> {
+  const actions = judged.operation.actions.map(({ action }) => action);
+  const facts = judged.operation.actions.map(
+    (action) => action.facts as { reads?: string[]; writes?: string[] },
+  );
+  return {
+    actions: [...new Set(actions)],
+    reads: [...new Set(facts.flatMap(({ reads }) => reads ?? []))],
+    writes: [...new Set(facts.flatMap(({ writes }) => writes ?? []))],
+  };
+}
+
+/** Longest parameter value that the recording takes; of a longer one it has a digest. */
+const RECORDED_PARAMETER = 64 << 10;
+
+function recordParameters(parameters: BindParameters): unknown[] {
+  return parameters.values.map((value, index) => {
+    if (value === null) return null;
+    if (value.length > RECORDED_PARAMETER) {
+      return { bytes: value.length, sha256: createHash("sha256").update(value).digest("hex") };
+    }
+    return showParameter(value, formatOf(parameters, index));
+  });
+}
+
+function showParameters(parameters: BindParameters): (string | null)[] {
+  return parameters.values.map((value, index) => {
+    if (value === null) return null;
+    const shown = showParameter(value.subarray(0, RECORDED_PARAMETER), formatOf(parameters, index));
+    return value.length > RECORDED_PARAMETER ? `${shown}… (${value.length} bytes)` : shown;
+  });
+}
+
+function showParameter(value: Uint8Array, format: number): string {
+  const text = format === 0 ? fromUtf8(value) : undefined;
+  return text ?? `base64:${toBase64(value)}`;
+}
+
+/** One format stands for all, none for text (PostgreSQL docs 54.7, Bind). */
+function formatOf({ formats }: BindParameters, index: number): number {
+  return formats.length === 1 ? (formats[0] ?? 0) : (formats[index] ?? 0);
+}
+
+function hashParameters(hash: ReturnType<typeof createHash>, parameters: BindParameters): void {
+  for (const [index, value] of parameters.values.entries()) {
+    const length = value === null ? -1 : value.length;
+    hash.update(`\n${formatOf(parameters, index)} ${length}\n`);
+    if (value !== null) hash.update(value);
+  }
+}
+
+/** Compares without telling by its time how much was right. */
+function sameSecret(given: Uint8Array, expected: Uint8Array): boolean {
+  if (given.length !== expected.length) return false;
+  let difference = 0;
+  for (const [index, byte] of given.entries()) difference |= byte ^ (expected[index] ?? 0);
+  return difference === 0;
+}
