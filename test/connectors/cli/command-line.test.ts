@@ -7,8 +7,10 @@ describe("help", () => {
   it("lists every command", async () => {
     const { code, out, err } = await run(["--help"]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
-    for (const { name, summary } of COMMANDS)
-      (expect(out).toContain(`  ${name} `), expect(out).toContain(summary));
+    for (const { name, summary } of COMMANDS) {
+      expect(out).toContain(`  ${name} `);
+      expect(out).toContain(summary);
+    }
   });
 
   it.each(COMMANDS.map((command) => [command.name, command] as const))(

@@ -310,7 +310,7 @@ describe("refreshing", () => {
       await browse(shown.exec(login.seen().err)?.[1] ?? "", "engineer");
       expect((await login.done).code).toBe(0);
       const codes = await Promise.all([1, 2, 3, 4].map(() => run(["whoami"], environment)));
-      expect(codes.map(({ code, err }) => ({ code, err }))).toEqual(Array(4).fill({ code: 0, err: "" }));
+      for (const { code, err } of codes) expect({ code, err }).toEqual({ code: 0, err: "" });
       // One for the code, then one by each sally, each with the token that the one before it was given.
       expect(provider.uses.tokenRequests).toBe(5);
     } finally {
