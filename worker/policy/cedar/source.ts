@@ -66,8 +66,11 @@ export function scanPolicies(text: string): Result<readonly PolicyText[], ScanPr
     }
     const isName = /^[A-Za-z_]/.test(token);
     if (token === "(" || token === "[" || token === "{") depth++;
-    else if (token === ")" || token === "]" || token === "}") depth--;
-    else if (token === "if") ifs++;
+    else if (token === ")" || token === "]" || token === "}") {
+      // Cedar's parser goes on after an error, so a surplus of these would hide the depth of what follows.
+      if (depth === 0) return err({ offset, message: `this "${token}" closes nothing` });
+      depth--;
+    } else if (token === "if") ifs++;
     if (OPERATORS.has(token) && ++operators > LIMITS.policy.operators) {
       return err({ offset, message: `a policy may have at most ${LIMITS.policy.operators} operators` });
     }

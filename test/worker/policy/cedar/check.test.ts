@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createPolicyEngine } from "../../../../worker/policy/cedar/engine.ts";
 import { SHOP, statement, user } from "./fixtures.ts";
@@ -142,6 +143,79 @@ permit (principal, action, resource) when { resource == Resource::"a\\"b" /* no 
   });
 });
 
+describe("any text", () => {
+  it("is either checked or refused at a place inside it, and never throws", () => {
+    const pieces = fc.constantFrom(
+      ...[
+        "permit",
+        "forbid",
+        "(",
+        ")",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ";",
+        "::",
+        "@",
+        "principal",
+        "action",
+        "resource",
+      ],
+      ...[
+        "when",
+        "unless",
+        "if",
+        "then",
+        "else",
+        "==",
+        "&&",
+        "||",
+        "!",
+        ".",
+        "1",
+        "true",
+        `"a"`,
+        `"`,
+        "\\",
+        "//",
+        "/*",
+      ],
+      ...[
+        "\n",
+        "ü",
+        "🚪",
+        "\u0000",
+        "\ud800",
+        "\u2028",
+        `Resource::"x"`,
+        `@id("a")`,
+        "context",
+        "like",
+        "in",
+        "is",
+      ],
+      "permit (principal, action, resource);",
+    );
+    const texts = fc.array(pieces, { maxLength: 60 }).map((parts) => parts.join(" "));
+    fc.assert(
+      fc.property(texts, (text) => {
+        const result = engine.check([{ file: "p.cedar", text }]);
+        const lines = text.split("\n");
+        const places = result.ok ? [] : result.error;
+        const outside = places.filter(
+          ({ line, column }) =>
+            line < 1 || column < 1 || column > Array.from(lines[line - 1] ?? "").length + 1,
+        );
+        expect(outside).toEqual([]);
+      }),
+      { numRuns: 400 },
+    );
+    stillDecides();
+  });
+});
+
 describe("text that would harm the evaluator", () => {
   const deep = (open: string, close: string, middle: string): string =>
     `permit (principal, action, resource) when { ${open.repeat(1000)}${middle}${close.repeat(1000)} };`;
@@ -171,7 +245,14 @@ describe("text that would harm the evaluator", () => {
     ["one huge policy", `permit (principal, action, resource) when { "${"x".repeat(20_000)}" == "" };`],
     ["more than 1 MiB in all", `permit (principal, action, resource);\n`.repeat(30_000)],
     ["too many policies", `permit(principal,action,resource);`.repeat(2001)],
-    ["unbalanced brackets", ")".repeat(1000) + "(".repeat(1100)],
+    [
+      "surplus closing brackets before opening ones",
+      `permit (principal, action, resource) when { ${")".repeat(500)}${"(".repeat(560)} };`,
+    ],
+    [
+      "closing brackets of another kind",
+      `permit (principal, action, resource) when { ${"(]".repeat(1000)} };`,
+    ],
   ])("is refused, and the evaluator goes on: %s", (_, text) => {
     expect(errors(text).length).toBeGreaterThan(0);
     stillDecides();
