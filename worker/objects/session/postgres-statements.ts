@@ -88,6 +88,8 @@ function analyseUncached(sql: string): Result<readonly AnalysedStatement[], Refu
 type Gathered = Omit<Judged, "operation" | "decision" | "guard"> & {
   readonly actions: readonly Action[];
   readonly guards: readonly Guard[];
+  /** Masks do not let it pass; said only of what policy permits. */
+  readonly unmaskable: Refusal | undefined;
 };
 
 /**
@@ -100,7 +102,7 @@ export function judgeMessage(
   judge: Judge,
 ): Result<Judged, Refusal> {
   const gathered = gatherMessage(sql, statements, judge, 0);
-  return gathered.ok ? ok(decide(sql, gathered.value, judge)) : gathered;
+  return gathered.ok ? decide(sql, gathered.value, judge) : gathered;
 }
 
 /**
@@ -109,7 +111,7 @@ export function judgeMessage(
  */
 export function judgeKept(kept: Kept, judge: Judge): Result<Judged, Refusal> {
   const gathered = gatherKept(kept, judge, 0);
-  return gathered.ok ? ok(decide(kept.text, gathered.value, judge)) : gathered;
+  return gathered.ok ? decide(kept.text, gathered.value, judge) : gathered;
 }
 
 /** What is kept of a message that Parse prepares. */
@@ -124,15 +126,12 @@ export function keepMessage(sql: string, judged: Judged): Kept {
   };
 }
 
-function decide(text: string, gathered: Gathered, judge: Judge): Judged {
-  const { actions, guards, ...rest } = gathered;
+function decide(text: string, gathered: Gathered, judge: Judge): Result<Judged, Refusal> {
+  const { actions, guards, unmaskable, ...rest } = gathered;
   const operation: Operation = { actions, text };
-  return {
-    ...rest,
-    operation,
-    decision: judge.decide(operation),
-    guard: mergeGuards(guards, judge.inspectRows),
-  };
+  const decision = judge.decide(operation);
+  if (unmaskable !== undefined && decision.effect !== "deny") return err(unmaskable);
+  return ok({ ...rest, operation, decision, guard: mergeGuards(guards, judge.inspectRows) });
 }
 
 function gatherMessage(
@@ -147,24 +146,27 @@ function gatherMessage(
   const replacements: { start: number; end: number; text: string }[] = [];
   const changes: Change<Kept>[] = [];
   let ddl = false;
+  let unmaskable: Refusal | undefined;
   for (const [index, statement] of statements.entries()) {
     const uses = gatherUses(statement, judge, changes, depth);
     if (!uses.ok) return uses;
-    const rewritten = rewrite(statement.statement.text, judge.masking);
-    if (!rewritten.ok) return rewritten;
+    const masked = rewrite(statement.statement.text, judge.masking);
+    if (!masked.ok) unmaskable ??= masked.error;
+    unmaskable ??= uses.value?.unmaskable;
+    const rewritten = masked.ok ? masked.value : UNTOUCHED;
     actions.push(...statement.actions, ...(uses.value?.actions ?? []));
-    guards.push(rewritten.value.guard, ...(uses.value?.guards ?? []));
-    notes.push(...rewritten.value.notes);
+    guards.push(rewritten.guard, ...(uses.value?.guards ?? []));
+    notes.push(...rewritten.notes);
     ddl ||= statement.ddl || statement.opaque || (uses.value?.ddl ?? false);
-    if (rewritten.value.sql !== undefined) {
+    if (rewritten.sql !== undefined) {
       const { start, end } = statement.statement;
-      replacements.push({ start, end, text: rewritten.value.sql });
+      replacements.push({ start, end, text: rewritten.sql });
     }
-    const made = changesOf([statement], (inner) => keepInner(statement, inner, rewritten.value));
+    const made = changesOf([statement], (inner) => keepInner(statement, inner, rewritten));
     changes.push(...made.map((change) => ({ ...change, index })));
   }
   const text = replacements.length === 0 ? undefined : replace(sql, replacements);
-  return ok({ actions, guards, notes, changes, ddl, sql: text });
+  return ok({ actions, guards, notes, changes, ddl, sql: text, unmaskable });
 }
 
 /** How deep a prepared EXECUTE of a prepared EXECUTE … is followed. */
@@ -179,16 +181,16 @@ function gatherKept(kept: Kept, judge: Judge, depth: number): Result<Gathered, R
     const statements = analyseText(kept.text);
     if (!statements.ok) return statements;
     const gathered = gatherMessage(kept.text, statements.value, judge, depth);
-    if (!gathered.ok) return gathered;
+    if (!gathered.ok || gathered.value.unmaskable !== undefined) return gathered;
     return isStale(kept, gathered.value.sql, judge.masking)
       ? err(STALE)
       : ok({ ...gathered.value, sql: undefined });
   }
   const rewritten = rewrite(kept.text, judge.masking);
-  if (!rewritten.ok) return rewritten;
+  const base = { actions: kept.actions, notes: [], changes: [], ddl: kept.ddl, sql: undefined };
+  if (!rewritten.ok) return ok({ ...base, guards: [], unmaskable: rewritten.error });
   if (isStale(kept, rewritten.value.sql, judge.masking)) return err(STALE);
-  const guards = [kept.guard, rewritten.value.guard];
-  return ok({ actions: kept.actions, guards, notes: [], changes: [], ddl: kept.ddl, sql: undefined });
+  return ok({ ...base, guards: [kept.guard, rewritten.value.guard], unmaskable: undefined });
 }
 
 const STALE = refusal(

@@ -52,6 +52,18 @@ declare module "ssh2/lib/protocol/kex.js" {
   export const HANDLERS: Readonly<Record<number, (protocol: unknown, payload: Uint8Array) => unknown>>;
 }
 
+declare module "ssh2/lib/protocol/keyParser.js" {
+  export type Ssh2Key = {
+    readonly type: string;
+    isPrivateKey(): boolean;
+    getPublicSSH(): Buffer;
+    sign(data: Buffer, hash?: string): Buffer | Error;
+  };
+  export function parseKey(text: string, passphrase?: string): Ssh2Key | Ssh2Key[] | Error;
+}
+
 declare module "ssh2/lib/protocol/utils.js" {
+  /** From OpenSSL's DER form to the bare form of RFC 5656 and RFC 4253; false when that is not possible. */
+  export function convertSignature(signature: Buffer, keyType: string): Buffer | false;
   export function sendPacket(protocol: unknown, packet: Buffer): boolean;
 }
