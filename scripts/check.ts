@@ -5,7 +5,8 @@ import { runVitest } from "./lib/vitest.ts";
 const steps: readonly { readonly name: string; readonly run: () => Promise<number> }[] = [
   { name: "format (oxfmt)", run: () => runForeground("oxfmt", ["--check"]) },
   { name: "lint (oxlint)", run: () => runForeground("oxlint", ["--quiet"]) },
-  { name: "types (tsc)", run: () => runForeground("tsc", ["-p", "tsconfig.json"]) },
+  { name: "types (tsc, Node)", run: () => runForeground("tsc", ["-p", "tsconfig.json"]) },
+  { name: "types (tsc, Worker)", run: () => runForeground("tsc", ["-p", "tsconfig.worker.json"]) },
   { name: "unused code (knip)", run: () => runForeground("knip", ["--no-progress"]) },
   { name: "unit tests", run: () => runVitest(["--project", "unit"]) },
 ];

@@ -2,7 +2,7 @@
 
 const encoder = new TextEncoder();
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-const looseDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const looseDecoder = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
 
 export const EMPTY = new Uint8Array(0);
 

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { type Plugin, build } from "esbuild";
 import { patchedWasm } from "./libpg-query.ts";
+import { ssh2Transport } from "./ssh2.ts";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
@@ -60,7 +61,7 @@ export async function buildWorker(options: BuildOptions = {}): Promise<BuiltWork
     legalComments: "none",
     logLevel: "warning",
     absWorkingDir: ROOT,
-    plugins: [webAssemblyModules(directory), bareNodeModules()],
+    plugins: [webAssemblyModules(directory), ssh2Transport(), bareNodeModules()],
   });
   const files = await readdir(directory);
   const modules = ["index.js", ...files.filter((name) => name.endsWith(".wasm")).sort()];
