@@ -59,6 +59,9 @@ export type EmscriptenFactory = (module: ModuleArguments) => Promise<unknown>;
 /** Makes an instance of the wasm module: `(imports) => new WebAssembly.Instance(module, imports)`. */
 export type Instantiate = (imports: unknown) => WasmInstance;
 
+/** A heap only grows: the instance that met a giant statement is not kept for the small ones after it. */
+const LARGEST_KEPT_HEAP = 48 << 20;
+
 /** `__wasm_call_ctors` in the module's export section; the checksum in scripts/build/libpg-query.ts pins it. */
 const CONSTRUCTORS = "A";
 
@@ -70,15 +73,14 @@ export async function createSqlParser(
   instantiate: Instantiate,
 ): Promise<SqlParser> {
   let current: EmscriptenModule | undefined = newModule(factory, instantiate);
-  const freshHeap = current.HEAPU8.byteLength;
 
-  const parseTree = (sql: string, bytes: number): Result<string, Refusal> => {
+  const parseText = (sql: string, bytes: number): Result<RawStatement[], Refusal> => {
     try {
       const module = (current ??= newModule(factory, instantiate));
-      const answer = parseRaw(module, sql, bytes);
-      // A heap only grows: an instance that met a giant is not kept.
-      if (module.HEAPU8.byteLength !== freshHeap) current = undefined;
-      return answer;
+      const tree = parseRaw(module, sql, bytes);
+      if (module.HEAPU8.byteLength > LARGEST_KEPT_HEAP) current = undefined;
+      if (!tree.ok) return tree;
+      return ok((JSON.parse(tree.value) as { readonly stmts?: RawStatement[] }).stmts ?? []);
     } catch {
       current = undefined;
       return err(refusal("statement_over_limit", "the statement is too deep or too large to be parsed"));
@@ -89,9 +91,9 @@ export async function createSqlParser(
     parse(sql) {
       const checked = checkText(sql);
       if (!checked.ok) return checked;
-      const tree = parseTree(sql, checked.value.bytes);
-      if (!tree.ok) return tree;
-      return statementsOf(tree.value, sql, checked.value.bytes);
+      const { bytes } = checked.value;
+      const raw = parseText(sql, bytes);
+      return raw.ok ? statementsOf(raw.value, sql, bytes) : raw;
     },
   };
 }
@@ -154,7 +156,11 @@ function parseRaw(module: EmscriptenModule, sql: string, bytes: number): Result<
     error === 0
       ? ok(readString(module, word(result)))
       : err(
-          refusal("statement_not_parsed", readString(module, word(error)), position(sql, word(error + 16))),
+          refusal(
+            "statement_not_parsed",
+            shorten(readString(module, word(error))),
+            position(sql, word(error + 16)),
+          ),
         );
   module._free(text);
   module._wasm_free_parse_result(result);
@@ -165,6 +171,16 @@ function readString(module: EmscriptenModule, pointer: number): string {
   if (pointer === 0) throw new Error("null string");
   return decoder.decode(module.HEAPU8.subarray(pointer, module.HEAPU8.indexOf(0, pointer)));
 }
+
+/** A message quotes what it found, which may be all the rest of the text. */
+function shorten(message: string): string {
+  const characters = [...message.slice(0, 2 * MESSAGE_CHARACTERS)];
+  return characters.length <= MESSAGE_CHARACTERS
+    ? message
+    : `${characters.slice(0, MESSAGE_CHARACTERS).join("")}…`;
+}
+
+const MESSAGE_CHARACTERS = 200;
 
 function position(sql: string, cursor: number): { hint?: string } {
   // PostgreSQL counts characters (code points) from 1.
@@ -188,9 +204,11 @@ type RawStatement = {
   readonly stmt_len?: number;
 };
 
-function statementsOf(tree: string, sql: string, bytes: number): Result<ParsedStatement[], Refusal> {
-  const parsed = JSON.parse(tree) as { readonly stmts?: readonly RawStatement[] };
-  const raw = parsed.stmts ?? [];
+function statementsOf(
+  raw: readonly RawStatement[],
+  sql: string,
+  bytes: number,
+): Result<ParsedStatement[], Refusal> {
   if (raw.length > LIMITS.sql.statements) {
     return err(
       refusal("statement_over_limit", `more than ${LIMITS.sql.statements} statements in one message`),
