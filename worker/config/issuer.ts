@@ -28,8 +28,15 @@ const rule = object({
   groups: z.array(text(256)).default([]),
 });
 
-/** One entry of `issuers`. */
-export const issuerShape = object({
+/** Providers that sign a token for anybody, for any audience that they ask for. */
+const PUBLIC_ISSUERS: ReadonlySet<string> = new Set([
+  "https://token.actions.githubusercontent.com",
+  "https://gitlab.com",
+  "https://agent.buildkite.com",
+  "https://app.terraform.io",
+]);
+
+const fields = object({
   issuer: issuerUrl,
   audience: oneOrMore(text(MAX_URL)),
   algorithms: oneOrMore(z.enum(ALGORITHMS)),
@@ -40,6 +47,13 @@ export const issuerShape = object({
   require: patterns.default({}),
   nameClaim: claim.default("email"),
   groupsClaim: claim.default("groups"),
+});
+
+/** One entry of `issuers`. */
+export const issuerShape = fields.superRefine(({ issuer, require }, context) => {
+  if (!PUBLIC_ISSUERS.has(issuer) || Object.keys(require).length > 0) return;
+  const message = `${issuer} signs tokens for everybody: say with require whose you accept, such as require: { repository_owner: acme }`;
+  context.addIssue({ code: "custom", path: ["issuer"], message });
 });
 
 export function toIssuer(shape: z.infer<typeof issuerShape>): Issuer {

@@ -41,21 +41,22 @@ export function createKeySource(fetch: Fetch): KeySource {
   const providers = new Map<string, Kept>();
 
   const refresh = (issuer: string, kept: Kept, now: number): Promise<void> => {
-    // Whoever comes while a reading is under way waits for that one: no stampede.
-    kept.reading ??= (async () => {
-      kept.triedAt = now;
-      const read = await readKeys(fetch, issuer);
-      if (read.ok) {
-        kept.jwks = read.value;
-        kept.getKey = createLocalJWKSet(read.value);
-        kept.readAt = now;
-      } else {
-        kept.problem = read.error;
-      }
-    })().finally(() => {
-      kept.reading = undefined;
-    });
-    return kept.reading;
+    kept.triedAt = now;
+    const reading = readKeys(fetch, issuer)
+      .then((read) => {
+        if (read.ok) {
+          kept.jwks = read.value;
+          kept.getKey = createLocalJWKSet(read.value);
+          kept.readAt = now;
+        } else {
+          kept.problem = read.error;
+        }
+      })
+      .finally(() => {
+        if (kept.reading === reading) kept.reading = undefined;
+      });
+    kept.reading = reading;
+    return reading;
   };
 
   return {
@@ -75,7 +76,10 @@ export function createKeySource(fetch: Fetch): KeySource {
       const old = now - kept.readAt >= LIMITS.time.providerKeys;
       const lacking = kept.jwks === undefined || (kid !== undefined && !hasKey(kept.jwks, kid));
       const due = now - kept.triedAt >= LIMITS.time.providerCooldown;
-      if (kept.reading !== undefined ? lacking : (old || lacking) && due) await refresh(issuer, kept, now);
+      // One reading at a time, whoever waits for it. One that is still not done when the next is due was lost
+      // with the request that began it.
+      if ((old || lacking) && due) await refresh(issuer, kept, now);
+      else if (lacking) await kept.reading;
       const usable = kept.getKey !== undefined && now - kept.readAt < LIMITS.time.providerKeysStale;
       return usable && kept.getKey !== undefined ? ok(kept.getKey) : err(kept.problem);
     },

@@ -191,6 +191,10 @@ describe("an error", () => {
       `issuers:\n  - { issuer: https://a.example, audience: x, algorithms: RS256, rules: [{ when: {}, principal: User }] }`,
       `"when" needs at least one claim`,
     ],
+    [
+      `issuers:\n  - { issuer: https://gitlab.com, audience: x, algorithms: RS256 }`,
+      `2:15: https://gitlab.com signs tokens for everybody: say with require whose you accept`,
+    ],
     ["a: 1\na: 2", "2:1: map keys must be unique"],
     ["a: &x 1\nb: *x", "2:4: aliases (*name) are not supported"],
     ["a: !!js/function 1", "1:4: unresolved tag"],
