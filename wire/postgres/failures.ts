@@ -86,6 +86,8 @@ function skipToSync(state: PostgresState, out: Outbox, failed: Entry): void {
 export function withhold(state: PostgresState, out: Outbox, entry: Entry, why: Refusal): void {
   toClient(out, encodeRefusal("ERROR", why));
   reportWithheld(out, entry, why);
+  // A Describe of our own goes by the id of its Execute.
+  if (entry.describes !== undefined) entry.describes.reported = true;
   entry.withheld = why;
   if (entry.kind === "query") return;
   for (let i = state.answered; i < state.owed.length; i++) {

@@ -78,7 +78,7 @@ export function decodeStartup(packet: Uint8Array): Result<StartupRequest, Refusa
 function decodeCancel(packet: Uint8Array): Result<StartupRequest, Refusal> {
   const key = packet.length - 12;
   if (key < 4 || key > CANCEL_KEY_MAX) return malformed("a CancelRequest has a key of 4 to 256 bytes");
-  return ok({ kind: "cancel", processId: readUint32(packet, 8), secretKey: packet.slice(12) });
+  return ok({ kind: "cancel", processId: readUint32(packet, 8), secretKey: packet.subarray(12) });
 }
 
 function decodeStartupMessage(packet: Uint8Array, clientMinor: number): Result<StartupRequest, Refusal> {

@@ -130,6 +130,9 @@ function runSession(
         upstream?.end();
         sessions.delete(session);
         return;
+      default:
+        // The rest are reports.
+        return;
     }
   }
 
@@ -145,7 +148,7 @@ function runSession(
     packet.writeUInt32BE(packet.length, 0);
     packet.writeUInt32BE(3 << 16, 4);
     socket.write(packet);
-    let greeting: Buffer<ArrayBufferLike> | undefined = Buffer.alloc(0);
+    let greeting: Buffer | undefined = Buffer.alloc(0);
     const reported: [string, string][] = [];
     let upstreamKey: { pid: number; key: Uint8Array } = { pid: 0, key: Buffer.alloc(4) };
     socket.on("data", (bytes: Buffer) => {
