@@ -44,6 +44,9 @@ export function parseYaml(source: PolicySource): Result<YamlFile, readonly Confi
   if (problems.length > 0) return err(problems);
   try {
     visit(document, {
+      Pair: (_, { key }) => {
+        if (!isScalar(key)) problems.push(errorAt(source, offsetOf(key), "a key has to be text"));
+      },
       Alias: (_, alias) => {
         problems.push(
           errorAt(source, offsetOf(alias), "aliases (*name) are not supported; write the value out"),

@@ -195,6 +195,7 @@ describe("an error", () => {
       `issuers:\n  - { issuer: https://gitlab.com, audience: x, algorithms: RS256 }`,
       `2:15: https://gitlab.com signs tokens for everybody: say with require whose you accept`,
     ],
+    ["? [a]\n: b", "1:3: a key has to be text"],
     ["a: 1\na: 2", "2:1: map keys must be unique"],
     ["a: &x 1\nb: *x", "2:4: aliases (*name) are not supported"],
     ["a: !!js/function 1", "1:4: unresolved tag"],
