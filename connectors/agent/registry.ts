@@ -3,10 +3,12 @@ import { z } from "zod";
 import { type Result, assertNever } from "../../wire/result.ts";
 import { PostgresConfig } from "./postgres/config.ts";
 import { postgres } from "./postgres/upstream.ts";
+import { SshConfig } from "./ssh/config.ts";
+import { ssh } from "./ssh/upstream.ts";
 import type { ConfigComplaint, Upstream } from "./upstream.ts";
 
 /** One resource of the config, of any protocol. */
-export const ResourceConfig = z.discriminatedUnion("protocol", [PostgresConfig]);
+export const ResourceConfig = z.discriminatedUnion("protocol", [PostgresConfig, SshConfig]);
 export type ResourceConfig = z.infer<typeof ResourceConfig>;
 
 export function createUpstream(
@@ -16,7 +18,9 @@ export function createUpstream(
   switch (config.protocol) {
     case "postgres":
       return postgres.create(name, config);
+    case "ssh":
+      return ssh.create(name, config);
     default:
-      return assertNever(config.protocol);
+      return assertNever(config);
   }
 }

@@ -1,0 +1,303 @@
+/**
+ * SSH resources. All channels of one session of the gateway share one connection to the server, which is opened
+ * with the first of them and stays a little after the last, for clients that run one command after the other.
+ */
+import { Writable } from "node:stream";
+import { performance } from "node:perf_hooks";
+import { type Result, err, ok } from "../../../wire/result.ts";
+import { fromBase64 } from "../../../wire/ssh/base64.ts";
+import {
+  decodeExitSignal,
+  decodeExitStatus,
+  encodePtyRequest,
+  encodeTcpipChannel,
+  encodeWindowChange,
+} from "../../../wire/ssh/messages.ts";
+import { SshOpen, SshSignalToServer } from "../../../wire/ssh/open.ts";
+import { encodeOutput } from "../../../wire/ssh/output-frame.ts";
+import { string } from "../../../wire/ssh/reader.ts";
+import { DONE, type TunnelChannel } from "../../lib/tunnel-socket.ts";
+import { concat } from "../../../wire/bytes.ts";
+import type { Log } from "../log.ts";
+import type { Protocol } from "../upstream.ts";
+import type { ChannelEvents, ServerChannel } from "./channel.ts";
+import type { SshClient } from "./client.ts";
+import { SshConfig } from "./config.ts";
+import { type LoginFailure, closeReason, logIn } from "./login.ts";
+
+/** How long a connection without channels is kept. */
+const LINGER = 10_000;
+
+const LOST = { code: "upstream_lost", message: "the connection to the server was lost" };
+
+export const ssh: Protocol<SshConfig> = {
+  name: "ssh",
+  config: SshConfig,
+  create: async (resource, config) => {
+    const pool = new Pool(config);
+    return ok({
+      channels: { ssh: (channel, payload, log) => serve(resource, config, pool, channel, payload, log) },
+      close: () => pool.close(),
+    });
+  },
+};
+
+type Live = {
+  readonly client: Promise<Result<SshClient, LoginFailure>>;
+  readonly abort: AbortController;
+  channels: number;
+  linger: NodeJS.Timeout | undefined;
+};
+
+/** Connections by session and login name. */
+class Pool {
+  readonly #config: SshConfig;
+  readonly #live = new Map<string, Live>();
+
+  constructor(config: SshConfig) {
+    this.#config = config;
+  }
+
+  /** The session's connection; call `release` once for each `acquire`. */
+  acquire(session: string, user: string, log: Log): { client: Live["client"]; release: () => void } {
+    const key = JSON.stringify([session, user]);
+    let live = this.#live.get(key);
+    if (live === undefined) {
+      live = this.#open(key, session, user, log);
+      this.#live.set(key, live);
+    }
+    const held = live;
+    held.channels += 1;
+    clearTimeout(held.linger);
+    const release = (): void => {
+      held.channels -= 1;
+      if (held.channels > 0) return;
+      held.linger = setTimeout(() => this.#drop(key, held), LINGER).unref();
+    };
+    return { client: held.client, release };
+  }
+
+  close(): void {
+    for (const [key, live] of this.#live) this.#drop(key, live);
+  }
+
+  #open(key: string, session: string, user: string, log: Log): Live {
+    const abort = new AbortController();
+    const started = performance.now();
+    const forget = (): void => {
+      if (this.#live.get(key) === live) this.#live.delete(key);
+    };
+    const client = logIn(this.#config, {
+      user,
+      session,
+      signal: abort.signal,
+      onLost: (why) => {
+        log.info("upstream closed", { reason: why });
+        forget();
+      },
+    }).then((result) => {
+      if (result.ok) log.info("upstream opened", { milliseconds: Math.round(performance.now() - started) });
+      else {
+        log.error("upstream not opened", { step: result.error.step, reason: result.error.detail });
+        // The next channel tries again.
+        forget();
+      }
+      return result;
+    });
+    const live: Live = { client, abort, channels: 0, linger: undefined };
+    return live;
+  }
+
+  #drop(key: string, live: Live): void {
+    clearTimeout(live.linger);
+    if (this.#live.get(key) === live) this.#live.delete(key);
+    live.abort.abort();
+    void live.client.then((client) => client.ok && client.value.close());
+  }
+}
+
+async function serve(
+  resource: string,
+  config: SshConfig,
+  pool: Pool,
+  channel: TunnelChannel,
+  payload: unknown,
+  log: Log,
+): Promise<void> {
+  const parsed = SshOpen.safeParse(payload);
+  if (!parsed.success)
+    return channel.close({ code: "request_invalid", message: "the request to open is malformed" });
+  const { session, login, target } = parsed.data;
+  const user = login ?? config.user;
+  // Whatever the gateway asks: only the login names that the config lists.
+  if (user !== config.user && !config.users.includes(user)) {
+    log.warn("channel refused", { code: "setting_not_allowed" });
+    return channel.close({
+      code: "setting_not_allowed",
+      message: `the connector does not log in to ${resource} as ${user}`,
+    });
+  }
+  const { client: connecting, release } = pool.acquire(session, user, log);
+  channel.once("close", release);
+  const connected = await connecting;
+  if (!connected.ok) return channel.close(closeReason(resource, connected.error));
+  if (channel.destroyed) return;
+  const opened = await open(connected.value, target, channel);
+  if (!opened.ok) {
+    log.warn("channel not opened", { kind: target.kind, reason: opened.error });
+    if (!channel.destroyed)
+      channel.close({ code: "upstream_unreachable", message: failureMessage(target.kind) });
+  }
+}
+
+function failureMessage(kind: SshOpen["target"]["kind"]): string {
+  switch (kind) {
+    case "forward":
+      return "the server could not connect there";
+    case "remoteForward":
+      return "the server does not listen there";
+    case "exec":
+    case "shell":
+    case "sftp":
+      return "the server did not start it";
+  }
+}
+
+async function open(
+  client: SshClient,
+  target: SshOpen["target"],
+  channel: TunnelChannel,
+): Promise<Result<void, string>> {
+  switch (target.kind) {
+    case "exec":
+    case "shell":
+    case "sftp":
+      return openSession(client, target, channel);
+    case "forward": {
+      const opened = await client.open("direct-tcpip", encodeTcpipChannel(target), streamEvents(channel));
+      if (!opened.ok) return opened;
+      join(channel, opened.value, false);
+      channel.accept({});
+      return ok(undefined);
+    }
+    case "remoteForward":
+      return err("remote forwards are not served yet");
+  }
+}
+
+async function openSession(
+  client: SshClient,
+  target: Extract<SshOpen["target"], { kind: "exec" | "shell" | "sftp" }>,
+  channel: TunnelChannel,
+): Promise<Result<void, string>> {
+  const opened = await client.open(
+    "session",
+    new Uint8Array(),
+    target.kind === "sftp" ? streamEvents(channel) : programEvents(channel),
+  );
+  if (!opened.ok) return opened;
+  const server = opened.value;
+  const refused = (what: string): Result<void, string> => {
+    server.close();
+    return err(`the server refused ${what}`);
+  };
+  if (target.kind !== "sftp") {
+    if (target.terminal !== undefined) {
+      const modes = fromBase64(target.terminal.modes);
+      if (modes === undefined) return refused("the terminal's modes");
+      if (!(await server.request("pty-req", encodePtyRequest({ ...target.terminal, modes }), true)))
+        return refused("a terminal");
+    }
+    // sshd takes those of its AcceptEnv; the answer is of no interest.
+    for (const [name, value] of target.environment)
+      void server.request("env", concat([string(name), string(value)]), false);
+  }
+  join(channel, server, target.kind !== "sftp");
+  const started = await start(server, target);
+  if (!started) return refused(target.kind);
+  channel.accept({});
+  return ok(undefined);
+}
+
+function start(
+  server: ServerChannel,
+  target: Extract<SshOpen["target"], { kind: "exec" | "shell" | "sftp" }>,
+): Promise<boolean> {
+  switch (target.kind) {
+    case "exec":
+      return server.request("exec", string(fromBase64(target.command) ?? new Uint8Array()), true);
+    case "shell":
+      return server.request("shell", new Uint8Array(), true);
+    case "sftp":
+      return server.request("subsystem", string("sftp"), true);
+  }
+}
+
+/** Input and signals from the gateway to the server. */
+function join(channel: TunnelChannel, server: ServerChannel, program: boolean): void {
+  let ended = false;
+  channel.listen({
+    onSignal: (payload) => {
+      const signal = SshSignalToServer.safeParse(payload);
+      if (!signal.success) return;
+      if (signal.data.type === "window")
+        void server.request("window-change", encodeWindowChange(signal.data), false);
+      else void server.request("signal", string(signal.data.signal), false);
+    },
+    onRemoteClose: () => close(),
+  });
+  channel.once("close", () => close());
+  channel.pipe(
+    new Writable({
+      write: (chunk: Buffer, _encoding, written) => server.write(chunk, () => written()),
+      final: (finished) => {
+        server.end();
+        finished();
+      },
+    }),
+  );
+
+  function close(): void {
+    if (ended) return;
+    ended = true;
+    // Nobody is there any more: what still runs is told as it would be when its terminal goes.
+    if (program) void server.request("signal", string("HUP"), false);
+    server.close();
+  }
+}
+
+/** Output of a program: both streams, marked, then how it ended. */
+function programEvents(channel: TunnelChannel): ChannelEvents {
+  return {
+    data: (stream, bytes, taken) => void channel.write(encodeOutput(stream, bytes), () => taken()),
+    // The end comes with CLOSE: END now would end the tunnel's channel before the exit status.
+    end: () => undefined,
+    request: (type, data) => {
+      const status = type === "exit-status" ? decodeExitStatus(data) : undefined;
+      if (status !== undefined) channel.signal({ type: "exit", status });
+      const signal = type === "exit-signal" ? decodeExitSignal(data) : undefined;
+      if (signal !== undefined) channel.signal({ type: "exitSignal", ...signal });
+    },
+    closed: (orderly) => finish(channel, orderly),
+  };
+}
+
+/** Bare bytes: sftp and forwards. */
+function streamEvents(channel: TunnelChannel): ChannelEvents {
+  return {
+    data: (stream, bytes, taken) => {
+      if (stream === 1) return taken();
+      channel.write(bytes, () => taken());
+    },
+    end: () => void (channel.writableEnded || channel.end()),
+    request: () => undefined,
+    closed: (orderly) => finish(channel, orderly),
+  };
+}
+
+function finish(channel: TunnelChannel, orderly: boolean): void {
+  if (channel.destroyed) return;
+  if (!orderly) return channel.close(LOST);
+  if (channel.writableEnded) channel.destroy();
+  else channel.finish(DONE);
+}
