@@ -58,7 +58,7 @@ function readGroups(value: unknown): Result<readonly string[], ClaimProblem> {
 }
 
 /** Every pattern matches its claim; for a claim that is a list, one of its elements. */
-export function matches(claims: Claims, patterns: ClaimPatterns): boolean {
+function matches(claims: Claims, patterns: ClaimPatterns): boolean {
   return Object.entries(patterns).every(([claim, pattern]) => {
     const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
     const values: readonly unknown[] = Array.isArray(value) ? value : [value];

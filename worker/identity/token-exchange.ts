@@ -20,7 +20,7 @@ export type TokenExchangeRequest = {
   readonly resources: readonly string[] | null;
 };
 
-export type OAuthErrorCode =
+type OAuthErrorCode =
   | "invalid_request"
   | "invalid_target"
   | "invalid_scope"

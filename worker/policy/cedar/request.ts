@@ -19,7 +19,7 @@ export type CedarRequest = {
 export type RequestProblem = "unknown_operation" | "over_limit" | "principal_malformed";
 
 /** Cedar's identity of a principal, or undefined when its issuer could be mistaken for another. */
-export function principalId(principal: Principal): string | undefined {
+function principalId(principal: Principal): string | undefined {
   if (principal.issuer === "" || principal.subject === "" || principal.issuer.includes("#")) return undefined;
   return `${principal.issuer}#${principal.subject}`;
 }

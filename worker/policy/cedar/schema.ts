@@ -33,7 +33,7 @@ export const POSTGRES_VERBS = [
 ] as const satisfies readonly PostgresVerb[];
 
 /** Admin verbs about what happens on one resource. */
-export const RESOURCE_ADMIN_VERBS = [
+const RESOURCE_ADMIN_VERBS = [
   "approval:decide",
   "session:replay",
   "session:watch",
@@ -41,7 +41,7 @@ export const RESOURCE_ADMIN_VERBS = [
 ] as const satisfies readonly AdminVerb[];
 
 /** Admin verbs about the gateway itself. */
-export const GATEWAY_ADMIN_VERBS = ["config:read", "config:write"] as const satisfies readonly AdminVerb[];
+const GATEWAY_ADMIN_VERBS = ["config:read", "config:write"] as const satisfies readonly AdminVerb[];
 
 type Missing<All extends string, Listed extends string> = Exclude<All, Listed>;
 // A verb that is added to the types and not to these lists fails to compile here.

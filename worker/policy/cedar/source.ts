@@ -18,7 +18,7 @@ export type ConfigError = {
   readonly message: string;
 };
 
-export type AnnotationPosition = { readonly name: string; readonly offset: number };
+type AnnotationPosition = { readonly name: string; readonly offset: number };
 
 /** An entity named in a policy, such as `Resource::"shop-db"`. */
 export type EntityReference = { readonly type: string; readonly id: string; readonly offset: number };
