@@ -217,19 +217,26 @@ describe("what could break the parser", () => {
 });
 
 describe("arbitrary text", () => {
-  const check = (sql: string): void => {
+  /** What is wrong with the answer, if anything. */
+  const fault = (sql: string): string => {
     const parsed = parser.parse(sql);
-    if (!parsed.ok) expect(parsed.error.code).toMatch(/^statement_/u);
-    for (const statement of parsed.ok ? parsed.value : []) {
+    if (!parsed.ok) return parsed.error.code.startsWith("statement_") ? "" : parsed.error.code;
+    for (const statement of parsed.value) {
       const analysed = analyse(statement);
-      if (analysed.ok) expect(analysed.value.actions.length).toBeGreaterThan(0);
-      else expect(analysed.error.message).not.toBe("");
+      if (analysed.ok && analysed.value.actions.length === 0) return "no action";
+      if (!analysed.ok && analysed.error.message === "") return "no message";
     }
+    return "";
   };
-
   it("never throws for any text", () => {
-    fc.assert(fc.property(fc.string({ unit: "binary", maxLength: 200 }), check), { numRuns: 2_000 });
-    fc.assert(fc.property(fc.string({ unit: "grapheme", maxLength: 200 }), check), { numRuns: 1_000 });
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 200 }), (sql) => void expect(fault(sql)).toBe("")),
+      { numRuns: 2_000 },
+    );
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", maxLength: 200 }), (sql) => void expect(fault(sql)).toBe("")),
+      { numRuns: 1_000 },
+    );
   });
 
   it("never throws for text made of SQL's own parts", () => {
@@ -239,7 +246,7 @@ describe("arbitrary text", () => {
       ),
     );
     fc.assert(
-      fc.property(fc.array(word, { maxLength: 40 }), (words) => check(words.join(" "))),
+      fc.property(fc.array(word, { maxLength: 40 }), (words) => void expect(fault(words.join(" "))).toBe("")),
       { numRuns: 10_000 },
     );
   });
