@@ -9,7 +9,7 @@ import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { type Plugin, build } from "esbuild";
+import { type Plugin, build, stop } from "esbuild";
 import { patchedWasm } from "./libpg-query.ts";
 import { ssh2Transport } from "./ssh2.ts";
 
@@ -63,6 +63,8 @@ export async function buildWorker(options: BuildOptions = {}): Promise<BuiltWork
     absWorkingDir: ROOT,
     plugins: [webAssemblyModules(directory), ssh2Transport(), bareNodeModules()],
   });
+  // esbuild's own process would stay for as long as ours.
+  await stop();
   const files = await readdir(directory);
   const modules = ["index.js", ...files.filter((name) => name.endsWith(".wasm")).sort()];
   let gzip = 0;

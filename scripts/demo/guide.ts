@@ -9,9 +9,9 @@ export function guide({ gateway, directory }: Guide): string {
   const psql = (user: string, sql: string): string => `bin/sally psql shop-db ${as(user)} -- -c "${sql}"`;
   const lines = [
     `Sallyport is running at ${gateway}`,
-    "Ctrl-C stops it; what it knows stays in .demo/. In another terminal, in this directory:",
+    `Ctrl-C stops it; what it knows stays in ${directory}/. In another terminal, in this directory:`,
     "",
-    "  source .demo/env",
+    `  . ${directory}/env`,
     "",
     "An engineer works as usual and sees masks where the data is personal; a database administrator sees it all:",
     "",

@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { OIDC_USER_NAMES } from "../lib/oidc-users.ts";
 import { isPortFree, keptPorts, rememberPorts } from "../lib/ports.ts";
 import { describe, stopWithParent } from "../lib/processes.ts";
@@ -15,7 +15,6 @@ import { guide } from "./guide.ts";
 import { claimInstance } from "./instance.ts";
 import { keepRunning } from "./keep-running.ts";
 
-const DIRECTORY = join(ROOT, ".demo");
 const TOKENS_RENEWED_EVERY = 3600_000;
 
 /** What a user can do something about: printed without a stack. */
@@ -25,15 +24,15 @@ function say(text: string): void {
   process.stderr.write(`sallyport: ${text}\n`);
 }
 
-async function choosePorts(wanted: number | undefined): Promise<SystemPorts> {
-  const file = join(DIRECTORY, "ports.json");
+async function choosePorts(directory: string, wanted: number | undefined): Promise<SystemPorts> {
+  const file = join(directory, "ports.json");
   const { ports, moved } = await keptPorts(file, ["gateway", "oidc", "postgres"]);
   const provider = moved.find(({ name }) => name === "oidc");
   // The provider's address is its name in every token and in the stored configuration.
-  if (provider !== undefined && existsSync(join(DIRECTORY, "gateway"))) {
+  if (provider !== undefined && existsSync(join(directory, "gateway"))) {
     throw new Problem(
       `port ${provider.from}, the address of the demo's identity provider, is taken by another program\n` +
-        "  hint: end that program, or remove .demo/ to start afresh on other ports",
+        `  hint: end that program, or remove ${shown(directory)}/ to start afresh on other ports`,
     );
   }
   for (const { name, from, to } of moved)
@@ -48,9 +47,15 @@ async function choosePorts(wanted: number | undefined): Promise<SystemPorts> {
   return chosen;
 }
 
+/** A directory as one would type it in the clone. */
+function shown(directory: string): string {
+  const short = relative(ROOT, directory);
+  return short.startsWith("..") ? directory : short;
+}
+
 /** Assignments that a shell can source and a script can read line by line. */
-async function writeEnvironment(system: System): Promise<string> {
-  const file = join(DIRECTORY, "env");
+async function writeEnvironment(directory: string, system: System): Promise<string> {
+  const file = join(directory, "env");
   const values = { SALLY_GATEWAY: system.gateway.url, SHOP_DB_DIRECT_URL: system.shopUrl };
   const lines = Object.entries(values).map(([name, value]) => `${name}=${value}`);
   await writeFile(file, `${lines.join("\n")}\nexport ${Object.keys(values).join(" ")}\n`, { mode: 0o600 });
@@ -67,11 +72,12 @@ async function main(): Promise<void> {
     process.stdout.write(`${USAGE}\n`);
     return;
   }
-  await mkdir(DIRECTORY, { recursive: true });
-  const running = claimInstance(join(DIRECTORY, "pid"));
+  const directory = resolve(ROOT, options.directory ?? ".demo");
+  await mkdir(directory, { recursive: true });
+  const running = claimInstance(join(directory, "pid"));
   if (running !== undefined) {
     throw new Problem(
-      `the demo is running already (process ${running})\n  hint: its addresses are in .demo/env`,
+      `the demo is running already (process ${running})\n  hint: its addresses are in ${shown(directory)}/env`,
     );
   }
 
@@ -104,11 +110,11 @@ async function main(): Promise<void> {
 
   const started = performance.now();
   system = await startSystem({
-    directory: DIRECTORY,
-    ports: await choosePorts(options.port),
+    directory: directory,
+    ports: await choosePorts(directory, options.port),
     onProgress: say,
   });
-  const environment = await writeEnvironment(system);
+  const environment = await writeEnvironment(directory, system);
   const { writeTokens } = system;
   setInterval(() => void writeTokens(), TOKENS_RENEWED_EVERY);
   keepRunning(system, {
@@ -130,9 +136,7 @@ async function main(): Promise<void> {
     };
     process.stdout.write(`${JSON.stringify(answer)}\n`);
   } else {
-    process.stdout.write(
-      `\n${guide({ gateway: system.gateway.url, directory: relative(ROOT, DIRECTORY) })}\n`,
-    );
+    process.stdout.write(`\n${guide({ gateway: system.gateway.url, directory: shown(directory) })}\n`);
   }
 }
 
@@ -141,6 +145,6 @@ try {
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
   say(message);
-  if (!(error instanceof Problem)) say("logs are in .demo/logs/");
+  if (!(error instanceof Problem)) say("logs are in the directory logs/ beside the state (.demo/logs/)");
   process.exit(1);
 }

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type BuiltWorker, buildWorker } from "../build/worker.ts";
 import { SHOP_ROLE, createShop } from "../demo/shop.ts";
@@ -80,7 +80,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   const progress = options.onProgress ?? (() => undefined);
   const logs = join(directory, "logs");
   const tokens = join(directory, "tokens");
-  for (const path of [directory, logs, tokens]) await mkdir(path, { recursive: true });
+  await preparePrivately(directory, [logs, tokens, join(directory, "gateway")]);
   const log = (name: string): string => join(logs, `${name}.log`);
   const secrets = await loadSecrets(join(directory, "secrets.json"));
   const stops: (() => Promise<void>)[] = [];
@@ -286,6 +286,16 @@ async function createDatabases(postgres: Postgres, names: readonly string[]): Pr
       }
     }
   });
+}
+
+/**
+ * Recordings, keys and tokens are their owner's business. When root runs this, PostgreSQL's server is another
+ * user, who has to pass through the directory to its own.
+ */
+async function preparePrivately(directory: string, below: readonly string[]): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  await chmod(directory, process.getuid?.() === 0 ? 0o711 : 0o700);
+  for (const path of below) await mkdir(path, { recursive: true, mode: 0o700 });
 }
 
 async function loadSecrets(file: string): Promise<Secrets> {

@@ -3,11 +3,21 @@ import { parseDemoArguments } from "../../../scripts/demo/arguments.ts";
 
 describe("the options of npm start", () => {
   it("are all optional", () => {
-    expect(parseDemoArguments([])).toEqual({ json: false, help: false, port: undefined });
+    expect(parseDemoArguments([])).toEqual({
+      json: false,
+      help: false,
+      port: undefined,
+      directory: undefined,
+    });
   });
 
   it("take a port and JSON", () => {
-    expect(parseDemoArguments(["--json", "--port", "8787"])).toEqual({ json: true, help: false, port: 8787 });
+    expect(parseDemoArguments(["--json", "--port", "8787"])).toEqual({
+      json: true,
+      help: false,
+      port: 8787,
+      directory: undefined,
+    });
   });
 
   it.each(["0", "65536", "x", "-1", "80.5"])("refuse the port %s", (port) => {
