@@ -131,18 +131,12 @@ function linesOf(body: Body): string[] {
     case "opened":
       return [`connected to database ${body.database}`];
     case "statement":
-      return [
-        `[${body.operation}] ${decisionOf(body.decision)}${viaApproval(body.approval)}`,
-        ...statementOf(body),
-      ];
+      return [`[${body.operation}] ${ranBy(body)}`, ...statementOf(body)];
     case "parse":
       return [`[${body.operation}] prepared: ${decisionOf(body.decision)}`, ...statementOf(body)];
     case "execute": {
       const what = body.of === undefined ? `cursor ${body.cursor ?? ""}` : `[${body.of}]`;
-      return [
-        `[${body.operation}] runs ${what}: ${decisionOf(body.decision)}${viaApproval(body.approval)}`,
-        ...statementOf(body),
-      ];
+      return [`[${body.operation}] runs ${what}: ${ranBy(body)}`, ...statementOf(body)];
     }
     case "hold": {
       const needs = body.requirements.map(({ group, quorum }) => `${quorum} of ${group}`).join(" and ");
@@ -184,8 +178,10 @@ function decisionOf({ effect, policies = [] }: z.infer<typeof Decision>): string
   return policies.length === 0 ? effect : `${effect} by ${policies.map(({ id }) => id).join(", ")}`;
 }
 
-function viaApproval(approval: string | undefined): string {
-  return approval === undefined ? "" : ` with approval ${approval}`;
+/** Why an operation ran: policies allowed it, or held it until it was approved. */
+function ranBy(body: { decision: z.infer<typeof Decision>; approval?: string | undefined }): string {
+  const decision = decisionOf(body.decision);
+  return body.approval === undefined ? decision : `approved (${body.approval}; ${decision})`;
 }
 
 function statementOf(body: {

@@ -104,7 +104,7 @@ resources:
     password: file:/etc/sally-connector/my-db.password
     tls: verify-full
 
-# start it where it can reach the database
-SALLY_JOIN_TOKEN=${visibleLine(token)} sally-connector --config connector.yaml
+# start it from a clone of Sallyport, where it can reach the database
+SALLY_JOIN_TOKEN=${visibleLine(token)} npx node connectors/agent/main.ts --config connector.yaml
 `;
 }

@@ -1,3 +1,4 @@
+import { EXIT } from "../../../wire/refusals.ts";
 import { type Result, ok } from "../../../wire/result.ts";
 import { type LoginIssuer, LoginIssuers } from "../answers.ts";
 import { callGateway } from "../api.ts";
@@ -5,10 +6,8 @@ import { openBrowser } from "../browser.ts";
 import type { Command } from "../command.ts";
 import { type Failure, fail, usage } from "../failure.ts";
 import { resolveGateway } from "../gateway.ts";
-import { signIn } from "../oidc.ts";
 import { writeLogin } from "../store.ts";
 import { say, toJson, visibleLine } from "../terminal.ts";
-import { EXIT } from "../../../wire/refusals.ts";
 
 const PATIENCE_MS = 5 * 60_000;
 
@@ -35,6 +34,8 @@ A workload (CI job, service, agent) does not sign in: it uses --token-file or SA
     if (!answer.ok) return answer;
     const issuer = choose(answer.value.issuers, given.values.get("issuer"), gateway.value);
     if (!issuer.ok) return issuer;
+    // Nothing else needs the libraries that this loads.
+    const { signIn } = await import("../oidc.ts");
     const tokens = await signIn({
       issuer: issuer.value,
       patience: PATIENCE_MS,

@@ -106,9 +106,7 @@ function describe(explained: Explained): string {
     ["hint", explained.refusal?.hint],
   ]);
   const actions = explained.actions.map((action) => {
-    const facts = Object.entries(action.facts)
-      .filter(([, value]) => !Array.isArray(value) || value.length > 0)
-      .map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(", ") : String(value)}`);
+    const facts = Object.entries(action.facts).flatMap(([name, value]) => fact(name, value));
     return visibleLine(
       `  ${action.effect.padEnd(5)}  ${action.action}  by ${policies(action.policies)}${facts.length === 0 ? "" : `; ${facts.join("; ")}`}`,
     );
@@ -120,4 +118,11 @@ function describe(explained: Explained): string {
   if (explained.notes.length > 0)
     parts.push(explained.notes.map((note) => `note: ${visibleLine(note)}\n`).join(""));
   return parts.join("\n");
+}
+
+/** A fact in words; one that says nothing (an empty set, a WHERE that is there) is left out. */
+function fact(name: string, value: unknown): string[] {
+  if (Array.isArray(value)) return value.length === 0 ? [] : [`${name} ${value.join(", ")}`];
+  if (name === "hasWhere") return value === false ? ["without where"] : [];
+  return [`${name} ${String(value)}`];
 }

@@ -313,7 +313,7 @@ describe("sally apply and policy", () => {
     expect(code).toBe(0);
     expect(out).toBe(
       "decision  hold\npolicies  hold-deletes (deletes are reviewed)\nneeds     1 of dba\n\n" +
-        "actions:\n  hold   postgres:delete  by hold-deletes; writes orders; hasWhere true\n\n" +
+        "actions:\n  hold   postgres:delete  by hold-deletes; writes orders\n\n" +
         "sent to the database as:\nDELETE FROM orders\n\nnote: orders is not masked\n",
     );
     expect(JSON.parse(last()?.body ?? "")).toEqual({ resource: "shop-db", sql: "delete from orders" });

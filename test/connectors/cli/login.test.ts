@@ -326,7 +326,7 @@ describe("refreshing", () => {
     await done;
     const path = join(home, "sally", `login-${encodeURIComponent(gateway.url)}.json`);
     const login = JSON.parse(await readFile(path, "utf8")) as object;
-    await writeFile(path, JSON.stringify({ ...login, expiresAt: 1 }));
+    await writeFile(path, JSON.stringify({ ...login, expiresAt: 1, refreshToken: "used up" }));
     expect(await run(["whoami"], environment)).toEqual({
       code: 5,
       out: "",

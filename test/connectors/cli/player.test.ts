@@ -25,6 +25,13 @@ describe("a recording as it is read", () => {
     );
   });
 
+  it("shows that a held statement ran because it was approved", () => {
+    const decision = { effect: "hold", policies: [{ id: "deletes-reviewed" }] };
+    expect(play({ type: "statement", operation: 4, text: "delete", decision, approval: "apr_1" })).toBe(
+      `${TIME}[4] approved (apr_1; hold by deletes-reviewed)\n${BELOW}delete\n`,
+    );
+  });
+
   it("shows a result as a table, with NULL and binary values told from text", () => {
     const shown = play({
       type: "result",

@@ -1,5 +1,7 @@
 /** Running `sally` in tests: in this process for what needs no child, as the real command for what does. */
 import { execFile, spawn } from "node:child_process";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { sally } from "../../../connectors/cli/sally.ts";
@@ -7,6 +9,8 @@ import { sally } from "../../../connectors/cli/sally.ts";
 export type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
 export const LAUNCHER = fileURLToPath(new URL("../../../bin/sally", import.meta.url));
+
+const CACHE = join(tmpdir(), "sally-test-cache");
 
 /** One command line in this process. */
 export async function run(
@@ -27,7 +31,7 @@ export function start(
   input?: string | Buffer,
 ) {
   const child = spawn(LAUNCHER, words, {
-    env: { PATH: process.env["PATH"], HOME: "/nonexistent", ...environment },
+    env: { PATH: process.env["PATH"], HOME: "/nonexistent", XDG_CACHE_HOME: CACHE, ...environment },
   });
   let out = "";
   let err = "";
