@@ -1,7 +1,7 @@
 /** PostgreSQL resources: `postgres` channels are native sessions, `postgres-catalogue` channels read the catalogue. */
+import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { performance } from "node:perf_hooks";
-import { createSecureContext } from "node:tls";
 import { PostgresOpen } from "../../../wire/control.ts";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
@@ -54,15 +54,22 @@ export const postgres: Protocol<PostgresConfig> = {
   },
 };
 
+/** PEM certificates, each of which has to be one: TLS itself would ignore what it cannot read. */
 async function readAuthorities(path: string): Promise<Result<string, string>> {
+  let pem: string;
   try {
-    const pem = await readFile(path, "utf8");
-    if (!pem.includes("-----BEGIN CERTIFICATE-----")) return err(`${path} holds no PEM certificate`);
-    createSecureContext({ ca: pem });
-    return ok(pem);
+    pem = await readFile(path, "utf8");
   } catch (error) {
     return err(`${path} cannot be used (${(error as NodeJS.ErrnoException).code ?? "not readable"})`);
   }
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0) return err(`${path} holds no PEM certificate`);
+  try {
+    for (const block of blocks) new X509Certificate(block);
+  } catch {
+    return err(`${path} holds a certificate that cannot be read`);
+  }
+  return ok(pem);
 }
 
 /** Connects and logs in. `signal` gives up; the whole takes at most LIMITS.time.upstreamOpen. */

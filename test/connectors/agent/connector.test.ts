@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Catalogue, catalogueSchema } from "../../../wire/postgres/catalogue.ts";
 import { type Postgres, generatePassword, startPostgres } from "../../../scripts/lib/postgres.ts";
+import { query } from "../../../connectors/agent/postgres/messages.ts";
 import { ConnectorProcess } from "./connector-process.ts";
 import { GatewayStandIn } from "./gateway-stand-in.ts";
 import { RawClient } from "./raw-client.ts";
@@ -343,6 +344,56 @@ describe("a connector process", () => {
         return Number(result.rows[0]?.n);
       });
     expect(await eventually(async () => (await count()) === 0)).toBe(true);
+  });
+
+  describe("with a gigabyte", () => {
+    /** Resident memory of the connector and its peak, in MiB. */
+    async function memory(): Promise<{ now: number; peak: number }> {
+      const status = await readFile(`/proc/${connector.child.pid}/status`, "utf8");
+      const mebibytes = (field: string) =>
+        Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024;
+      return { now: mebibytes("VmRSS"), peak: mebibytes("VmHWM") };
+    }
+
+    it("holds little of a result whose reader has stopped, while others go on", async () => {
+      const { channel, tunnel } = await gateway.channel("shop-db", OPEN);
+      const before = (await memory()).now;
+      channel.write(query("SELECT repeat('x', 1000000) FROM generate_series(1, 1000)"));
+      await sleep(1500);
+      expect((await memory()).now - before).toBeLessThan(64);
+      const other = await gateway.channel("shop-db", OPEN);
+      expect(await new RawClient(other.channel).query("SELECT 'quick'")).toEqual(["quick"]);
+      other.tunnel.close();
+      let bytes = 0;
+      let ready = false;
+      for await (const part of channel) {
+        bytes += (part as Buffer).length;
+        ready = (part as Buffer).subarray(-6).equals(Buffer.from("Z\0\0\0\x05I", "latin1"));
+        if (ready) break;
+      }
+      expect(bytes).toBeGreaterThan(1_000_000_000);
+      expect((await memory()).peak - before).toBeLessThan(64);
+      tunnel.close();
+    });
+
+    it("holds little of what a busy server does not read yet", async () => {
+      const { channel, tunnel } = await gateway.channel("shop-db", OPEN);
+      const before = (await memory()).now;
+      channel.write(query("SELECT pg_sleep(2)"));
+      const comment = query(`SELECT 1 /* ${"x".repeat(1 << 20)} */`);
+      let sent = 0;
+      const sending = (async () => {
+        for (; sent < 64; sent += 1) if (!channel.write(comment)) await once(channel, "drain");
+      })();
+      await sleep(1000);
+      expect(sent).toBeLessThan(16);
+      expect((await memory()).now - before).toBeLessThan(64);
+      const client = new RawClient(channel);
+      await client.result();
+      for (let i = 0; i < 64; i += 1) expect(await client.result()).toEqual(["1"]);
+      await sending;
+      tunnel.close();
+    });
   });
 
   it("never writes a secret or a statement to its log, and nothing to stdout", async () => {
