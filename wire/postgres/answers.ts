@@ -205,12 +205,11 @@ function copyIn(state: PostgresState, out: Outbox, entry: Entry, message: Uint8A
   deliver(out, entry, message);
   state.copyingIn = true;
   // Syncs that the client sent without knowing that this would be a COPY are swallowed by it, unless it fails
-  // before it reads them.
-  let syncs = 0;
-  while (state.owed[state.answered + 1 + syncs]?.kind === "sync") syncs++;
-  if (syncs > 0) {
-    state.owed.splice(state.answered + 1, syncs);
-    state.strayReady += syncs;
+  // before it reads them. With anything else behind them there is no doubt: read during COPY that is FATAL.
+  const behind = state.owed.slice(state.answered + 1);
+  if (behind.every(({ kind }) => kind === "sync")) {
+    state.owed.length -= behind.length;
+    state.strayReady += behind.length;
   }
   return true;
 }
