@@ -138,11 +138,16 @@ const labels = z
     }
   });
 
+const loginName = z
+  .string()
+  .regex(/^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,63}$/, "is not a plain login name");
+
 /** What stands under a resource's name. */
 export const resourceShape = object({
-  protocol: z.enum(["postgres"]),
+  protocol: z.enum(["postgres", "ssh"]),
   connector: name,
   database: text(63).optional(),
+  logins: z.array(loginName).max(100).optional(),
   labels,
   masks,
   rows,
@@ -153,6 +158,11 @@ export const resourceShape = object({
 });
 
 export function toResource(resourceName: string, shape: z.infer<typeof resourceShape>): Resource {
-  const { database, ...rest } = shape;
-  return { name: resourceName, ...rest, ...(database === undefined ? {} : { database }) };
+  const { database, logins, ...rest } = shape;
+  return {
+    name: resourceName,
+    ...rest,
+    ...(database === undefined ? {} : { database }),
+    ...(logins === undefined ? {} : { logins }),
+  };
 }

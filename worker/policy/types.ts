@@ -39,6 +39,8 @@ export type Resource = {
   readonly labels: Readonly<Record<string, string>>;
   /** The database's real name, `postgres` only; a client may name either this or the resource. */
   readonly database?: string;
+  /** Login names that a client may choose, `ssh` only, the first for whoever names none of them; empty: the connector's own. */
+  readonly logins?: readonly string[];
   readonly masks: readonly ColumnMask[];
   readonly rows: readonly RowFilter[];
   /** Functions outside the allow-list that the administrator trusts not to leak, as `schema.name`. */
@@ -59,6 +61,10 @@ export type RelationName = string;
  */
 export type Action =
   | { readonly action: `postgres:${PostgresVerb}`; readonly facts: PostgresFacts }
+  | { readonly action: "ssh:exec"; readonly facts: SshExecFacts }
+  | { readonly action: "ssh:shell"; readonly facts: SshShellFacts }
+  | { readonly action: "ssh:sftp_read" | "ssh:sftp_write"; readonly facts: SshSftpFacts }
+  | { readonly action: "ssh:forward" | "ssh:remote_forward"; readonly facts: SshForwardFacts }
   | { readonly action: "reveal"; readonly facts: { readonly relation: RelationName; readonly column: string } }
   | { readonly action: AdminVerb; readonly facts: Readonly<Record<string, never>> };
 
@@ -95,6 +101,51 @@ export type PostgresFacts = {
   readonly hasWhere: boolean;
   /** Functions called, as `schema.name` or bare lower-case name. */
   readonly functions: readonly string[];
+};
+
+export type SshVerb =
+  | "exec" // one command
+  | "shell" // an interactive login, whatever is typed in it
+  | "sftp_read" // one SFTP request that reads
+  | "sftp_write" // one SFTP request that changes something
+  | "forward" // a connection from the server to somewhere (ssh -L, -D, -W)
+  | "remote_forward"; // a port of the server that leads to the client (ssh -R)
+
+export type SshExecFacts = {
+  /** Login name at the server; "" where the connector alone chooses it. */
+  readonly login: string;
+  /** A terminal was asked for. */
+  readonly terminal: boolean;
+  /** One program with literal arguments, in every common shell; the rest is only there when this is true. */
+  readonly plain: boolean;
+  /** What makes it not plain (wire/ssh/command-line.ts), else "none". */
+  readonly construct: string;
+  /** The words in canonical quoting, joined by single spaces; "" when not plain. */
+  readonly command: string;
+  /** argv[0] as it is written; "" when not plain. */
+  readonly program: string;
+  /** The words after the program; a set, so without order and repetition: `command` has both. */
+  readonly arguments: readonly string[];
+  readonly argumentCount: number;
+  /** Known to run other programs, by its name or an option. True when not plain. */
+  readonly wrapper: boolean;
+};
+
+export type SshShellFacts = { readonly login: string; readonly terminal: boolean };
+
+export type SshSftpFacts = {
+  readonly login: string;
+  /** Name of the request: open, read, write, remove, rename, ... (wire/ssh/sftp.ts). */
+  readonly operation: string;
+  /** Absolute, without `..`, symbolic links resolved by the server; "" for requests that name none. */
+  readonly path: string;
+};
+
+export type SshForwardFacts = {
+  readonly login: string;
+  /** As the client wrote it, in lower case. The server resolves it: compare with what is allowed, not with what is not. */
+  readonly host: string;
+  readonly port: number;
 };
 
 /** The unit of policy, approval and recording: one statement (or one Query message, which is atomic). */

@@ -37,6 +37,22 @@ export function describeAction(action: Action): string {
       return "reading the configuration";
     case "config:write":
       return "changing the configuration";
+    case "ssh:exec":
+      return action.facts.plain
+        ? `the command ${action.facts.program}`
+        : `a command that is not plain (${action.facts.construct.replaceAll("_", " ")})`;
+    case "ssh:shell":
+      return "a shell";
+    case "ssh:sftp_read":
+    case "ssh:sftp_write": {
+      const { operation, path } = action.facts;
+      const words = `${operation.replaceAll("_", " ")} (${action.action === "ssh:sftp_read" ? "read" : "change"})`;
+      return path === "" ? words : `${words} of ${path}`;
+    }
+    case "ssh:forward":
+      return `a forward to ${action.facts.host}:${action.facts.port}`;
+    case "ssh:remote_forward":
+      return `a remote forward from ${action.facts.host}:${action.facts.port}`;
     default:
       return describePostgres(action.action.slice("postgres:".length) as PostgresVerb, action.facts);
   }

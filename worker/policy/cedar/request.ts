@@ -78,6 +78,15 @@ function buildContext(action: Action): Context | undefined {
     case "config:read":
     case "config:write":
       return {};
+    case "ssh:exec":
+      if (action.facts.arguments.length > LIMITS.policy.contextSet) return undefined;
+      return { ...action.facts, arguments: [...action.facts.arguments] };
+    case "ssh:shell":
+    case "ssh:sftp_read":
+    case "ssh:sftp_write":
+    case "ssh:forward":
+    case "ssh:remote_forward":
+      return { ...action.facts };
     default: {
       const { reads, writes, hasWhere, functions } = action.facts;
       if (Math.max(reads.length, writes.length, functions.length) > LIMITS.policy.contextSet)

@@ -12,7 +12,7 @@
  *  - Labels are a set of `"key=value"`, because `resource.labels.contains("env=production")` reads well and
  *    cannot fail on a resource without that label.
  */
-import type { AdminVerb, PostgresVerb } from "../types.ts";
+import type { AdminVerb, PostgresVerb, SshVerb } from "../types.ts";
 
 /** Action groups and their members; a policy may name either: `action in Action::"postgres"`. */
 export const POSTGRES_VERBS = [
@@ -32,6 +32,15 @@ export const POSTGRES_VERBS = [
   "maintenance",
 ] as const satisfies readonly PostgresVerb[];
 
+export const SSH_VERBS = [
+  "exec",
+  "shell",
+  "sftp_read",
+  "sftp_write",
+  "forward",
+  "remote_forward",
+] as const satisfies readonly SshVerb[];
+
 /** Admin verbs about what happens on one resource. */
 const RESOURCE_ADMIN_VERBS = [
   "approval:decide",
@@ -47,8 +56,9 @@ type Missing<All extends string, Listed extends string> = Exclude<All, Listed>;
 // A verb that is added to the types and not to these lists fails to compile here.
 const complete: [
   Missing<PostgresVerb, (typeof POSTGRES_VERBS)[number]>,
+  Missing<SshVerb, (typeof SSH_VERBS)[number]>,
   Missing<AdminVerb, (typeof RESOURCE_ADMIN_VERBS)[number] | (typeof GATEWAY_ADMIN_VERBS)[number]>,
-] extends [never, never]
+] extends [never, never, never]
   ? true
   : false = true;
 void complete;
@@ -86,6 +96,55 @@ action "postgres";
 action ${quoted(POSTGRES_VERBS.map((verb) => `postgres:${verb}`))} in ["postgres"]
   appliesTo { principal: [User, Workload], resource: [Resource], context: PostgresFacts };
 
+// Everything one can do on a server. In each, login is the login name there ("" where the connector chooses).
+action "ssh";
+
+// One command. It is plain when every common shell reads it as one program with literal arguments; only then
+// do command, program, arguments and argumentCount say anything. construct says what made it not plain.
+action "ssh:exec" in ["ssh"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: {
+      login: String,
+      terminal: Bool,
+      plain: Bool,
+      construct: String,
+      // The whole command in one canonical way of quoting: compare with == to allow exactly it.
+      command: String,
+      program: String,
+      arguments: Set<String>,
+      argumentCount: Long,
+      // Known to run other programs, such as env, sudo, find or git; never a complete list.
+      wrapper: Bool,
+    },
+  };
+
+// An interactive login. What is typed in it is recorded, not decided.
+action "ssh:shell" in ["ssh"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: { login: String, terminal: Bool },
+  };
+
+// One request of a file transfer. path is absolute, without "..", with symbolic links resolved.
+// What names two paths, or both reads and writes, is decided for each.
+action "ssh:sftp_read", "ssh:sftp_write" in ["ssh"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: { login: String, operation: String, path: String },
+  };
+
+// A connection through the server (ssh -L, -D, -W), or back from a port of it (ssh -R).
+action "ssh:forward", "ssh:remote_forward" in ["ssh"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: { login: String, host: String, port: Long },
+  };
+
 // See a masked column as it is.
 action "reveal"
   appliesTo {
@@ -104,6 +163,7 @@ action ${quoted(GATEWAY_ADMIN_VERBS)} in ["admin"]
 
 export const KNOWN_ACTIONS: ReadonlySet<string> = new Set([
   ...POSTGRES_VERBS.map((verb) => `postgres:${verb}`),
+  ...SSH_VERBS.map((verb) => `ssh:${verb}`),
   "reveal",
   ...RESOURCE_ADMIN_VERBS,
   ...GATEWAY_ADMIN_VERBS,
