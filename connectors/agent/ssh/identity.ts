@@ -1,6 +1,6 @@
 /** Keys and certificates with which the connector logs in. */
-import { parseKey } from "ssh2/lib/protocol/keyParser.js";
-import { convertSignature } from "ssh2/lib/protocol/utils.js";
+import keyParser from "ssh2/lib/protocol/keyParser.js";
+import protocolUtils from "ssh2/lib/protocol/utils.js";
 import { concat } from "../../../wire/bytes.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import { Reader, string } from "../../../wire/ssh/reader.ts";
@@ -24,7 +24,7 @@ export type PrivateKey = {
 
 /** Reads a private key in OpenSSH's or PEM form. The error never holds any of it. */
 export function readPrivateKey(text: string, passphrase: string | undefined): Result<PrivateKey, string> {
-  const parsed = parseKey(text.endsWith("\n") ? text : `${text}\n`, passphrase);
+  const parsed = keyParser.parseKey(text.endsWith("\n") ? text : `${text}\n`, passphrase);
   const key = Array.isArray(parsed) ? parsed[0] : parsed;
   if (key === undefined || key instanceof Error) return err("the private key cannot be read");
   if (!key.isPrivateKey()) return err("this is a public key, not a private one");
@@ -37,7 +37,7 @@ export function readPrivateKey(text: string, passphrase: string | undefined): Re
     rawSign: (data) => {
       const signature = key.sign(Buffer.from(data), rsa ? "sha512" : undefined);
       if (signature instanceof Error) throw signature;
-      const converted = convertSignature(signature, key.type);
+      const converted = protocolUtils.convertSignature(signature, key.type);
       if (converted === false) throw new Error("the signature cannot be converted");
       return new Uint8Array(converted);
     },

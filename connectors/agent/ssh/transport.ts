@@ -3,9 +3,9 @@
  * hands every decrypted packet to us (see worker/objects/session/ssh-transport.ts for its counterpart).
  */
 import type { Duplex } from "node:stream";
-import { HANDLERS } from "ssh2/lib/protocol/kex.js";
+import kex from "ssh2/lib/protocol/kex.js";
 import Protocol from "ssh2/lib/protocol/Protocol.js";
-import { sendPacket } from "ssh2/lib/protocol/utils.js";
+import protocolUtils from "ssh2/lib/protocol/utils.js";
 import { LIMITS } from "../../../wire/limits.ts";
 
 const KEXINIT = 20;
@@ -109,7 +109,7 @@ export class ClientTransport {
     const start = writer.allocStart;
     const packet = writer.alloc(payload.length);
     packet.set(payload, start);
-    sendPacket(this.#protocol, writer.finalize(packet));
+    protocolUtils.sendPacket(this.#protocol, writer.finalize(packet));
     if (this.#sinceRekey > LIMITS.ssh.rekey && this.#protocol._kexinit === undefined) this.#protocol.rekey();
   }
 
@@ -131,7 +131,7 @@ export class ClientTransport {
   #payload(payload: Uint8Array): unknown {
     if (this.#over) return undefined;
     const type = payload[0];
-    if (type === KEXINIT) return HANDLERS[KEXINIT]?.(this.#protocol, payload);
+    if (type === KEXINIT) return kex.HANDLERS[KEXINIT]?.(this.#protocol, payload);
     if (type !== undefined && type >= NEWKEYS && type <= KEX_LAST)
       this.#fail("key exchange message out of order");
     else this.#events.payload(payload);

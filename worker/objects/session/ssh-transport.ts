@@ -9,9 +9,9 @@
  */
 import { Buffer } from "node:buffer";
 import { createPrivateKey, sign } from "node:crypto";
-import { HANDLERS } from "ssh2/lib/protocol/kex.js";
+import kex from "ssh2/lib/protocol/kex.js";
 import Protocol, { type Ssh2HostKey, type Ssh2Negotiated } from "ssh2/lib/protocol/Protocol.js";
-import { sendPacket } from "ssh2/lib/protocol/utils.js";
+import protocolUtils from "ssh2/lib/protocol/utils.js";
 import { LIMITS } from "../../../wire/limits.ts";
 import { string } from "../../../wire/ssh/reader.ts";
 import { concat } from "../../../wire/bytes.ts";
@@ -132,7 +132,7 @@ export class SshTransport {
     const start = writer.allocStart;
     const packet = writer.alloc(payload.length);
     packet.set(payload, start);
-    sendPacket(this.#protocol, writer.finalize(packet));
+    protocolUtils.sendPacket(this.#protocol, writer.finalize(packet));
     if (this.#sinceRekey > LIMITS.ssh.rekey && this.#protocol._kexinit === undefined) this.#protocol.rekey();
   }
 
@@ -156,7 +156,7 @@ export class SshTransport {
         this.#fail("too many key exchanges");
         return undefined;
       }
-      return HANDLERS[KEXINIT]?.(this.#protocol, payload);
+      return kex.HANDLERS[KEXINIT]?.(this.#protocol, payload);
     }
     if (type !== undefined && type >= NEWKEYS && type <= KEX_LAST) {
       this.#fail("key exchange message out of order");

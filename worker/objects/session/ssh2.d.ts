@@ -48,8 +48,11 @@ declare module "ssh2/lib/protocol/Protocol.js" {
   export default Protocol;
 }
 
+// These are CommonJS, so their exports come as one default.
+
 declare module "ssh2/lib/protocol/kex.js" {
-  export const HANDLERS: Readonly<Record<number, (protocol: unknown, payload: Uint8Array) => unknown>>;
+  const kex: { readonly HANDLERS: Readonly<Record<number, (protocol: unknown, payload: Uint8Array) => unknown>> };
+  export default kex;
 }
 
 declare module "ssh2/lib/protocol/keyParser.js" {
@@ -59,11 +62,15 @@ declare module "ssh2/lib/protocol/keyParser.js" {
     getPublicSSH(): Buffer;
     sign(data: Buffer, hash?: string): Buffer | Error;
   };
-  export function parseKey(text: string, passphrase?: string): Ssh2Key | Ssh2Key[] | Error;
+  const keyParser: { parseKey(text: string, passphrase?: string): Ssh2Key | Ssh2Key[] | Error };
+  export default keyParser;
 }
 
 declare module "ssh2/lib/protocol/utils.js" {
-  /** From OpenSSL's DER form to the bare form of RFC 5656 and RFC 4253; false when that is not possible. */
-  export function convertSignature(signature: Buffer, keyType: string): Buffer | false;
-  export function sendPacket(protocol: unknown, packet: Buffer): boolean;
+  const utils: {
+    /** From OpenSSL's DER form to the bare form of RFC 5656 and RFC 4253; false when that is not possible. */
+    convertSignature(signature: Buffer, keyType: string): Buffer | false;
+    sendPacket(protocol: unknown, packet: Buffer): boolean;
+  };
+  export default utils;
 }
