@@ -72,6 +72,8 @@ export const catalogueRelationSchema = z.object({
   /** The same for other rules (ON INSERT, UPDATE, DELETE), and whether there are any. */
   rulesDependOn: z.array(dependency).readonly(),
   rules: z.boolean(),
+  /** Has triggers that a user made. */
+  triggers: z.boolean(),
   /** OIDs of functions outside the server's own that the rules of this relation call. */
   functions: z.array(oid).readonly(),
   /** pg_get_viewdef of a view or materialised view, every name in full. */
@@ -172,6 +174,7 @@ export const CATALOGUE_QUERIES: readonly CatalogueQuery[] = [
   COALESCE('security_barrier=true' = ANY (c.reloptions) OR 'security_barrier=on' = ANY (c.reloptions)
     OR 'security_barrier=1' = ANY (c.reloptions) OR 'security_barrier' = ANY (c.reloptions), false),
   EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1'),
+  EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
   (SELECT e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.objsubid = 0
       AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' LIMIT 1)
@@ -367,7 +370,8 @@ function relation(row: Row): Building {
     ...optional("definition", row[5]),
     securityBarrier: row[6] === "t",
     rules: row[7] === "t",
-    ...optional("extension", row[8]),
+    triggers: row[8] === "t",
+    ...optional("extension", row[9]),
     columns: [],
     parents: [],
     constraints: [],

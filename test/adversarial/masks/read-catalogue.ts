@@ -21,7 +21,7 @@ export async function readCatalogue(client: pg.Client, version = 1): Promise<Cat
     rows[name] = answer.rows;
   }
   for (const sql of CATALOGUE_AFTER) await client.query(sql);
-  const decoded = decodeCatalogue(rows as CatalogueRows, version);
+  const decoded = decodeCatalogue(rows as unknown as CatalogueRows, version);
   if (!decoded.ok) throw new Error(`${decoded.error.query}: ${decoded.error.problem}`);
   return decoded.value;
 }

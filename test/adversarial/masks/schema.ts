@@ -80,7 +80,7 @@ CREATE FUNCTION public.leak_row(public.customers) RETURNS text LANGUAGE sql STAB
 CREATE FUNCTION public.order_secret(public.orders) RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn FROM public.customers WHERE id = $1.customer_id';
 CREATE FUNCTION public.peek(integer, integer) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT ssn > ''5'' FROM public.customers WHERE id = $1';
 CREATE OPERATOR public.?! (LEFTARG = integer, RIGHTARG = integer, FUNCTION = public.peek);
-CREATE FUNCTION public.lower(integer) RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn FROM public.customers WHERE id = $1';
+CREATE FUNCTION public.initcap(integer) RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn FROM public.customers WHERE id = $1';
 CREATE FUNCTION public.shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)';
 CREATE VIEW public.leaking AS SELECT id, public.leak(id) AS secret FROM public.products;
 CREATE FUNCTION public.note_change() RETURNS trigger LANGUAGE plpgsql AS $$

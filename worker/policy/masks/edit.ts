@@ -93,6 +93,22 @@ export class Edit {
     return index;
   }
 
+  /**
+   * Index of the first of these words, or of the end of the query, at the bracket depth of token `from`. The
+   * FROM of IS DISTINCT FROM is not one.
+   */
+  endOfClause(from: number, words: readonly string[]): number {
+    let at = from;
+    while (at < this.tokens.length) {
+      if (this.is(at, ")") || this.is(at, "]") || this.is(at, ";")) return at;
+      if (words.some((word) => this.is(at, word)) && !(this.is(at, "from") && this.is(at - 1, "distinct")))
+        return at;
+      at = this.is(at, "(") || this.is(at, "[") ? this.afterBracket(at) : at + 1;
+      if (this.lost) return at;
+    }
+    return at;
+  }
+
   /** Replaces the tokens from `first` to before `after`. */
   replace(first: number, after: number, text: string): void {
     const start = this.tokens[first]?.start;

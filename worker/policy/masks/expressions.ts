@@ -18,9 +18,10 @@ export type BuiltMask = {
   readonly reads: boolean;
   /** An administrator's own SQL, which may fail with the value in the message. */
   readonly mayFail: boolean;
+  /** How its output is told from a real value, for text. */
+  readonly looksLike?: "stars" | "last4" | "first1" | "email";
 };
 
-const TEXT = new Set(["text", "character varying", "character", "name"]);
 const WHOLE = new Set(["smallint", "integer", "bigint"]);
 const FLOAT = new Set(["real", "double precision"]);
 
@@ -68,33 +69,50 @@ function declaredLength(type: string): number | undefined {
 export function buildMask(column: CatalogueColumn, mask: ColumnMask): Result<BuiltMask, string> {
   const type = column.baseType;
   const bare = bareType(type);
-  const text = TEXT.has(bare) || type === "public.citext";
+  const text = column.category === "S";
   const cast = (expression: string): string => `CAST(${expression} AS ${type})`;
-  const reading = (says: string, expression: MaskExpression): Result<BuiltMask, string> =>
-    ok({ says, expression: (reference) => cast(expression(reference)), reads: true, mayFail: false });
+  const reading = (
+    says: string,
+    expression: MaskExpression,
+    looksLike?: BuiltMask["looksLike"],
+  ): Result<BuiltMask, string> =>
+    ok({
+      says,
+      expression: (reference) => cast(expression(reference)),
+      reads: true,
+      mayFail: false,
+      ...(looksLike === undefined ? {} : { looksLike }),
+    });
   const constant = (says: string, expression: string): Result<BuiltMask, string> =>
     ok({ says, expression: () => cast(expression), reads: false, mayFail: false });
   switch (mask.mask) {
     case "null":
       return constant("shown as NULL", "NULL");
     case "full":
-      if (text) return constant("shown as ****", `'${"*".repeat(Math.min(4, declaredLength(type) ?? 4))}'`);
+      if (text) {
+        const stars = "*".repeat(Math.min(4, declaredLength(type) ?? 4));
+        return ok({
+          says: `shown as ${stars}`,
+          expression: () => cast(`'${stars}'`),
+          reads: false,
+          mayFail: false,
+          looksLike: "stars",
+        });
+      }
       if (column.category === "A" || bare.endsWith("[]")) return constant("shown as an empty array", "'{}'");
       return Object.hasOwn(NEUTRAL, bare)
         ? constant("shown as a constant", NEUTRAL[bare] ?? "NULL")
         : constant("shown as NULL", "NULL");
     case "last4":
-      if (text) return reading("shown as its last four characters", last4);
+      if (text) return reading("shown as its last four characters", last4, "last4");
       if (WHOLE.has(bare)) return reading("shown as its last four digits", last4Digits);
       return notSuited(mask, type, "text and whole numbers");
     case "first1":
       if (!text) return notSuited(mask, type, "text");
-      return reading("shown as its first character", (r) =>
-        whenPresent(r, `pg_catalog.concat(pg_catalog.left(${asText(r)}, 1), '***')`),
-      );
+      return reading("shown as its first character", first1, "first1");
     case "email":
       if (!text) return notSuited(mask, type, "text");
-      return reading("shown as its first letter and domain", email);
+      return reading("shown as its first letter and domain", email, "email");
     case "hash":
       return hash(mask, type, bare, text);
     case "date_year":
@@ -129,6 +147,10 @@ function last4(r: string): string {
 
 function last4Digits(r: string): string {
   return `CASE WHEN ${r} OPERATOR(pg_catalog.>=) 10000000 THEN ${r} OPERATOR(pg_catalog.%) 10000 WHEN ${r} IS NULL THEN NULL ELSE 0 END`;
+}
+
+function first1(r: string): string {
+  return whenPresent(r, `pg_catalog.concat(pg_catalog.left(${asText(r)}, 1), '***')`);
 }
 
 /** The domain is what follows the last @; a value that is not an address shows nothing. */

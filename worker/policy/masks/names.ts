@@ -20,6 +20,7 @@ export type Scope = readonly ReadonlySet<string>[];
 export class RelationNames {
   readonly byOid: ReadonlyMap<number, CatalogueRelation>;
   readonly #byName = new Map<string, CatalogueRelation[]>();
+  readonly #children = new Map<number, CatalogueRelation[]>();
   readonly #database: string;
 
   constructor(catalogue: Catalogue) {
@@ -29,7 +30,16 @@ export class RelationNames {
       const same = this.#byName.get(relation.name);
       if (same === undefined) this.#byName.set(relation.name, [relation]);
       else same.push(relation);
+      for (const parent of relation.parents)
+        this.#children.set(parent, [...(this.#children.get(parent) ?? []), relation]);
     }
+  }
+
+  /** The relation, its partitions and other children, and theirs. */
+  withDescendants(relation: CatalogueRelation): readonly CatalogueRelation[] {
+    const found = new Set([relation]);
+    for (const one of found) for (const child of this.#children.get(one.oid) ?? []) found.add(child);
+    return [...found];
   }
 
   /** All relations of this bare name, in whatever schema. */

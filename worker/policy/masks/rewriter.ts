@@ -20,6 +20,7 @@ import {
 } from "../sql/walk.ts";
 import { Edit, type Tree } from "./edit.ts";
 import { functionProblem, type TrustedNames } from "./functions.ts";
+import { cannotFail } from "./cannot-fail.ts";
 import { completeGroupBy } from "./group-by.ts";
 import type { RelationNames, Resolved, Scope } from "./names.ts";
 import type { SessionNames } from "./session-names.ts";
@@ -27,13 +28,13 @@ import { settingCallProblem } from "./settings.ts";
 import {
   leavesAlone,
   mentionsOf,
-  parseShape,
   quote,
   type Applied,
   type Mentions,
   type Shape,
   type View,
 } from "./view.ts";
+import { walkWrite } from "./writes.ts";
 
 export type Surroundings = {
   readonly view: View;
@@ -54,12 +55,19 @@ export type Surroundings = {
 /** A relation whose place in FROM a subquery took. */
 export type Replaced = { readonly relation: CatalogueRelation; readonly qualifier: string };
 
+const SELECT_HANDLED = new Set(["withClause", "larg", "rarg", "fromClause", "intoClause", "lockingClause"]);
+
+/** Stands for a part of the client's statement in an expression of ours: a parameter that nobody can have. */
+export const HOLE = "$65535";
+const HOLE_NUMBER = 65_535;
+
 const SYSTEM_COLUMNS = new Set(["xmin", "xmax", "cmin", "cmax", "tableoid"]);
 
 /** Refusals travel up the walk as this; `Rewriter.run` is the only place that catches it. */
-class Refused {
+class Refused extends Error {
   readonly refusal: Refusal;
   constructor(refused: Refusal) {
+    super(refused.code);
     this.refusal = refused;
   }
 }
@@ -72,12 +80,17 @@ export class Rewriter {
   constants = false;
   /** A masked relation is read or written. */
   touches = false;
+  /** INTO of the statement itself, which was looked at. */
+  intoClause: unknown;
+  /** How many places read a subquery now. */
+  replacements = 0;
   /** An error of this statement could hold a value. */
   errorsTell = false;
   errorMeanings: { readonly sqlstate: string; readonly refusal: Refusal }[] = [];
   readonly #mentions: Mentions;
   readonly #replaced = new Set<string>();
   readonly #longReferences: Tree[] = [];
+  readonly #original: unknown;
   #simple: boolean | undefined;
 
   /** @param node the statement's tree, which is edited in place; its locations count from the start of `sql` */
@@ -85,6 +98,7 @@ export class Rewriter {
     this.around = around;
     this.edit = new Edit(sql);
     this.#mentions = mentionsOf(node);
+    this.#original = node;
   }
 
   /** Runs `walk` over the tree and gives the edited text, or undefined when nothing had to change. */
@@ -138,13 +152,13 @@ export class Rewriter {
   visit(tag: string, fields: Fields, scope: Scope): void {
     switch (tag) {
       case "SelectStmt":
-        this.select(fields as Tree, scope);
+        this.select(fields, scope);
         return;
       case "InsertStmt":
       case "UpdateStmt":
       case "DeleteStmt":
       case "MergeStmt":
-        this.write(tag, fields as Tree, scope);
+        walkWrite(this, tag, fields, scope);
         return;
       case "RangeVar":
         this.cannot(`${text(fields["relname"]) ?? "a relation"} is named in a place that cannot be masked`);
@@ -158,7 +172,7 @@ export class Rewriter {
         this.#functionCall(fields);
         break;
       case "ColumnRef":
-        this.#columnReference(fields as Tree);
+        this.#columnReference(fields);
         return;
       case "A_Indirection":
         this.#checkRowFunction(strings(fields["indirection"]).at(-1));
@@ -181,15 +195,21 @@ export class Rewriter {
     this.children(tag, fields, scope);
   }
 
-  children(tag: string, fields: Fields, scope: Scope, except?: ReadonlySet<string>): void {
+  /** Visits what is below a node, in the fields that `which` names. */
+  children(tag: string, fields: Fields, scope: Scope, which?: (field: string) => boolean): void {
     forEachChild(tag, fields, (childTag, childFields, field) => {
-      if (except?.has(field) !== true) this.visit(childTag, childFields, scope);
+      if (which === undefined || which(field)) this.visit(childTag, childFields, scope);
     });
   }
 
-  /** Writes are handled in writes.ts, which sets this. */
-  write: (tag: string, fields: Tree, scope: Scope) => void = () =>
-    this.cannot("a write in this place cannot be masked");
+  /** The tree of an expression; where it holds `HOLE`, `hole` is put. */
+  parseExpression(expression: string, hole?: unknown): Tree {
+    const parsed = this.around.parser.parse(`SELECT ${expression}`);
+    if (!parsed.ok) return this.refuse(parsed.error);
+    const targets = list(fieldsOf(parsed.value[0]?.node, "SelectStmt")?.["targetList"]);
+    const value = fieldsOf(targets[0], "ResTarget")?.["val"];
+    return fill(value, hole) as Tree;
+  }
 
   /** The names that a WITH clause adds, after its queries were visited. */
   withClause(fields: Fields, scope: Scope): Scope {
@@ -207,25 +227,16 @@ export class Rewriter {
     return [...scope, all];
   }
 
-  static readonly #SELECT_HANDLED = new Set([
-    "withClause",
-    "larg",
-    "rarg",
-    "fromClause",
-    "intoClause",
-    "lockingClause",
-  ]);
-
   select(fields: Tree, outer: Scope): void {
     const scope = this.withClause(fields, outer);
-    if (fields["intoClause"] !== undefined) this.cannot("SELECT INTO is not possible in this place");
+    if (fields["intoClause"] !== this.intoClause) this.cannot("SELECT INTO is not possible in this place");
     for (const side of ["larg", "rarg"]) {
       const query = object(fields[side]);
-      if (query !== undefined) this.select(query as Tree, scope);
+      if (query !== undefined) this.select(query, scope);
     }
     const replaced: Replaced[] = [];
     for (const item of list(fields["fromClause"])) this.fromItem(item, scope, replaced);
-    this.children("SelectStmt", fields, scope, Rewriter.#SELECT_HANDLED);
+    this.children("SelectStmt", fields, scope, (field) => !SELECT_HANDLED.has(field));
     completeGroupBy(this, fields, replaced);
   }
 
@@ -234,12 +245,12 @@ export class Rewriter {
     if (node === undefined) return;
     switch (node.tag) {
       case "RangeVar":
-        this.#readRelation(item as Tree, node.fields as Tree, scope, replaced);
+        this.#readRelation(item as Tree, node.fields, scope, replaced);
         return;
       case "JoinExpr":
         this.fromItem(node.fields["larg"], scope, replaced);
         this.fromItem(node.fields["rarg"], scope, replaced);
-        this.children("JoinExpr", node.fields, scope, new Set(["larg", "rarg"]));
+        this.children("JoinExpr", node.fields, scope, (field) => field !== "larg" && field !== "rarg");
         return;
       case "RangeTableSample": {
         const relation = fieldsOf(node.fields["relation"], "RangeVar") ?? {};
@@ -250,7 +261,7 @@ export class Rewriter {
             "take a sample with WHERE random() < 0.01 instead",
           );
         }
-        this.children("RangeTableSample", node.fields, scope, new Set(["relation"]));
+        this.children("RangeTableSample", node.fields, scope, (field) => field !== "relation");
         return;
       }
       default:
@@ -269,12 +280,16 @@ export class Rewriter {
     delete wrapper["RangeVar"];
     const name = text(fields["relname"]) ?? "";
     wrapper["RangeSubselect"] = { subquery: shape.tree, alias: alias ?? { aliasname: name } };
+    this.replacements++;
     this.#replaced.add(`${relation.schema}\0${relation.name}`);
     replaced.push({ relation, qualifier: text(alias?.["aliasname"]) ?? name });
   }
 
-  /** What a read of the relation reads instead; undefined when it can be read as it is. */
-  shapeFor(relation: CatalogueRelation, only: boolean): Shape | undefined {
+  /**
+   * What a read of the relation reads instead; undefined when it can be read as it is.
+   * @param always also when the statement names no masked column
+   */
+  shapeFor(relation: CatalogueRelation, only: boolean, always = false): Shape | undefined {
     const { view, sensitive } = this.around;
     if (relation.kind === "S") this.#checkSequence(relation);
     if (relation.kind === "v" || relation.kind === "m") {
@@ -297,7 +312,7 @@ export class Rewriter {
         "name rows by their key",
       );
     }
-    if (leavesAlone(this.mentions, applied)) {
+    if (!always && leavesAlone(this.mentions, applied)) {
       this.note(`${nameOf(relation)}: left as it is, no masked column of it can be meant`);
       return undefined;
     }
@@ -424,8 +439,16 @@ export class Rewriter {
 
   /** May expressions of the statement be evaluated on rows that it does not deliver, without telling of them? */
   get simple(): boolean {
-    return (this.#simple ??= false);
+    return (this.#simple ??= cannotFail(this.#original));
   }
+}
+
+function fill(node: unknown, hole: unknown): unknown {
+  if (Array.isArray(node)) return node.map((item) => fill(item, hole));
+  if (typeof node !== "object" || node === null) return node;
+  const parameter = fieldsOf(node, "ParamRef");
+  if (parameter !== undefined && parameter["number"] === HOLE_NUMBER) return hole;
+  return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, fill(value, hole)]));
 }
 
 export function nameOf(relation: CatalogueRelation): string {
@@ -437,5 +460,3 @@ function notAllowed(problem: string): Refusal {
     hint: "an administrator can list it under trustedFunctions of the resource if it tells nothing of masked columns",
   });
 }
-
-export { parseShape };

@@ -162,5 +162,10 @@ function operator(text: string, at: number): Token {
     if (end > at && (text.startsWith("--", end) || text.startsWith("/*", end))) break;
     end++;
   }
+  // An operator ends in + or - only if it holds one of these (scan.l): `=-1` is two operators.
+  while (end > at + 1 && (text.charAt(end - 1) === "-" || text.charAt(end - 1) === "+")) {
+    if ([...text.slice(at, end)].some((character) => "~!@#%^&|`?".includes(character))) break;
+    end--;
+  }
   return { start: at, end, kind: "operator", value: text.slice(at, end) };
 }
