@@ -2,6 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { join } from "node:path";
+import { EXIT } from "../../wire/refusals.ts";
 import packageJson from "../../package.json" with { type: "json" };
 
 // A reader that has seen enough (`sally ls | head -1`) is no error.
@@ -12,12 +13,18 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 cacheCompiledCode();
 const { sally } = await import("./sally.ts");
 
-process.exitCode = await sally(
-  process.argv.slice(2),
-  process.env,
-  { out: (text) => void process.stdout.write(text), err: (text) => void process.stderr.write(text) },
-  packageJson.version,
-);
+try {
+  process.exitCode = await sally(
+    process.argv.slice(2),
+    process.env,
+    { out: (text) => void process.stdout.write(text), err: (text) => void process.stderr.write(text) },
+    packageJson.version,
+  );
+} catch (error) {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`sally: this is a bug in sally; please report it with what follows\n${text}\n`);
+  process.exit(EXIT.failed);
+}
 
 /**
  * Halves the time to start. The directory is the user's own: Node's default lies in the shared temporary

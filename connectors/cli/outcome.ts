@@ -70,18 +70,5 @@ function sayHeld(terminal: Terminal, notice: { approval: string; url: string; wa
       : `held: needs approval ${notice.approval}; the same operation passes when it is sent again after: ` +
           `sally approvals approve ${notice.approval}`,
   );
-  if (notice.url !== "") sayLink(terminal, notice.url);
-}
-
-function sayLink(terminal: Terminal, url: string): void {
-  terminal.err(`  see: ${encodeURI(decodeURISafely(url))}\n`);
-}
-
-/** An address as it came, with anything that is not a plain character percent-encoded. */
-function decodeURISafely(url: string): string {
-  try {
-    return decodeURI(url);
-  } catch {
-    return "";
-  }
+  if (URL.canParse(notice.url)) terminal.err(`  see: ${new URL(notice.url).href}\n`);
 }

@@ -88,8 +88,7 @@ function writeDefaultGateway(environment: Environment, gateway: string): Promise
 
 /**
  * Runs `work` while no other `sally` of this user runs any under the same name: issuers that rotate refresh
- * tokens take a second use of one for theft and end the login. A lock left behind by a process that died is
- * taken over after 30 s.
+ * tokens take a second use of one for theft and end the login.
  */
 export async function withLock<T>(
   environment: Environment,
@@ -97,27 +96,36 @@ export async function withLock<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const path = `${loginFile(environment, gateway)}.lock`;
-  for (let attempt = 0; attempt < 600; attempt++) {
+  const locked = await takeLock(path);
+  try {
+    return await work();
+  } finally {
+    if (locked) await rm(path, { force: true });
+  }
+}
+
+/** A lock this old was left behind by a process that died: refreshing takes half of this at most. */
+const STALE_LOCK_MS = 60_000;
+
+/** False when no lock can be had (read-only directory): better an unprotected refresh than none. */
+async function takeLock(path: string): Promise<boolean> {
+  const giveUp = Date.now() + STALE_LOCK_MS;
+  while (Date.now() < giveUp) {
     try {
       const handle = await open(path, "wx", 0o600);
       await handle.close();
-      try {
-        return await work();
-      } finally {
-        await rm(path, { force: true });
-      }
+      return true;
     } catch (error) {
-      if ((error as { code?: unknown }).code !== "EEXIST") break;
-      const age = await stat(path).then(
-        (found) => Date.now() - found.mtimeMs,
-        () => 0,
-      );
-      if (age > 30_000) await rm(path, { force: true });
-      else await new Promise((resolve) => setTimeout(resolve, 50));
+      if ((error as { code?: unknown }).code !== "EEXIST") return false;
     }
+    const age = await stat(path).then(
+      (found) => Date.now() - found.mtimeMs,
+      () => 0,
+    );
+    if (age > STALE_LOCK_MS) await rm(path, { force: true });
+    else await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  // No lock can be had (read-only directory): better an unprotected refresh than none.
-  return work();
+  return false;
 }
 
 async function readIfThere(path: string): Promise<Result<string | undefined, Failure>> {

@@ -94,7 +94,7 @@ async function decide(
   const api = await openApi(context);
   if (!api.ok) return api;
   const id = given.positionals[0] ?? "";
-  const comment = given.values.get("comment");
+  const comment = given.values.get("comment") ?? context.reason;
   const answer = await api.value.call(
     Approval,
     "POST",

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -391,16 +391,31 @@ describe("sally connect and proxy", () => {
     await done;
   });
 
-  it("carries one connection over stdin and stdout", async () => {
+  it("carries one connection over stdin and stdout, and ends with it", async () => {
     // SSLRequest, answered N by a server without TLS; then the client goes away.
-    const { child, done, seen } = start(
-      ["proxy", "shop-db"],
+    const ran = await start(["proxy", "shop-db"], environment, Buffer.from("0000000804d2162f", "hex")).done;
+    expect(ran).toEqual({ code: 0, out: "N", err: "" });
+    gateway.refusals.set("shop-db", { code: "connector_offline", message: "connector office-1 is offline" });
+    const refused = await start(["proxy", "shop-db"], environment).done;
+    expect(refused).toEqual({ code: 6, out: "", err: "sally: connector office-1 is offline\n" });
+  });
+});
+
+describe("a client that stops reading", () => {
+  it("does not make sally grow", async () => {
+    const query = "copy (select repeat('x', 1000) from generate_series(1, 400000)) to stdout";
+    const { child, done } = start(
+      ["run", "shop-db", "--", "sh", "-c", `psql -c "${query}" | (sleep 3; wc -c)`],
       environment,
-      Buffer.from("0000000804d2162f", "hex"),
     );
-    await until(() => seen().out !== "");
-    expect(seen().out).toBe("N");
-    child.kill("SIGTERM");
-    await done;
+    await until(() => gateway.connections.length === 1);
+    const sizes: number[] = [];
+    for (let sample = 0; sample < 10; sample++) {
+      const [, size] = /VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${child.pid}/status`, "utf8")) ?? [];
+      sizes.push(Number(size) / 1024);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    expect(Math.max(...sizes) - (sizes[0] ?? 0)).toBeLessThan(64);
+    expect(await done).toMatchObject({ code: 0, out: "400400000\n" });
   });
 });
