@@ -50,8 +50,11 @@ import type {
   Snapshot,
 } from "./types.ts";
 
-/** How often sessions that the index believes alive are asked whether they are. */
-const RECONCILE_MS = 60_000;
+/** How often sessions that the index believes alive are asked whether they are; asking wakes them. */
+const RECONCILE_MS = 15 * 60_000;
+
+/** Differs in every process: a new one means that sessions may have died with the old one. */
+let processMark: string | undefined;
 
 export class ControlObject extends DurableObject<Bindings> {
   readonly #approvals: Approvals;
@@ -76,7 +79,9 @@ export class ControlObject extends DurableObject<Bindings> {
     void ctx.blockConcurrencyWhile(async () => {
       await this.#loadSigningKey();
       this.#loadConfig();
-      // After a restart: the sessions that the index calls live may be gone with the process.
+      processMark ??= identifier("prc");
+      if (this.#meta("process") === processMark) return;
+      this.#saveMeta("process", processMark);
       await this.ctx.storage.setAlarm(Date.now() + 1000);
     });
   }
@@ -452,16 +457,26 @@ export class ControlObject extends DurableObject<Bindings> {
     this.#log.flush();
   }
 
+  #meta(key: string): string | undefined {
+    return this.#sql.exec<{ value: string }>("SELECT value FROM meta WHERE key = ?", key).toArray()[0]?.value;
+  }
+
+  #saveMeta(key: string, value: string): void {
+    this.#sql.exec(
+      "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+      key,
+      value,
+    );
+  }
+
   async #loadSigningKey(): Promise<void> {
-    const row = this.#sql
-      .exec<{ value: string }>("SELECT value FROM meta WHERE key = 'signing_key'")
-      .toArray()[0];
-    if (row !== undefined) {
-      this.#signingKey = JSON.parse(row.value) as SigningKey;
+    const stored = this.#meta("signing_key");
+    if (stored !== undefined) {
+      this.#signingKey = JSON.parse(stored) as SigningKey;
       return;
     }
     const key = await generateSigningKey();
-    this.#sql.exec("INSERT INTO meta (key, value) VALUES ('signing_key', ?)", JSON.stringify(key));
+    this.#saveMeta("signing_key", JSON.stringify(key));
     this.#signingKey = key;
   }
 

@@ -32,7 +32,7 @@ import type { ChainedEvent, ChainHead, EventBody } from "../recording/chain.ts";
 import { Recorder } from "../recording/recorder.ts";
 import { currentSnapshot, learnSnapshot } from "../snapshot.ts";
 import { TunnelEnd } from "../tunnel-end.ts";
-import { createDriver } from "./drivers.ts";
+import { createDriver, hasDriver } from "./drivers.ts";
 import { type ExplainQuestion, type Explanation, explainStatement } from "./postgres-explain.ts";
 import type { ChannelHandler, Hold, HoldStart, SessionDriver, SessionHost } from "./driver.ts";
 
@@ -75,6 +75,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   #process = "";
   #startupTimer: ReturnType<typeof setTimeout> | undefined;
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
+  #lingering: ReturnType<typeof setTimeout> | undefined;
   #active = 0;
   #depth = 0;
 
@@ -105,11 +106,15 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     const snapshot = currentSnapshot() ?? (await controlOf(this.env).snapshot());
     if (snapshot !== undefined) learnSnapshot(snapshot);
     this.#grant = grant.value;
+    const resource = this.#findResource();
+    if (resource === undefined || !hasDriver(resource.protocol)) {
+      return new Response("native clients cannot connect to this resource", { status: 404 });
+    }
     this.#phase = "connecting";
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server, [CLIENT]);
     this.#client = TunnelEnd.client(server);
-    this.#driver = createDriver(this, this.resource.protocol, undefined);
+    this.#driver = createDriver(this, resource.protocol, undefined);
     this.#startupTimer = setTimeout(() => {
       this.turn(() =>
         this.#terminate(refusal("protocol_violation", "the connection's startup took too long")),
@@ -144,7 +149,11 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   override webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): void {
     const [tag] = this.ctx.getTags(socket);
     this.turn(() => {
-      if (this.#phase === "ended") return;
+      if (this.#phase === "ended") {
+        // What the client has not read yet still goes out as its credit comes in.
+        if (tag === CLIENT && typeof message !== "string") this.#client?.receive(message);
+        return;
+      }
       if (typeof message === "string") this.#text(tag, message);
       else if (tag === CLIENT) this.#clientFrame(message);
       else this.#connectorFrame(message);
@@ -313,7 +322,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   /** What policy and masks say of a statement; nothing runs. This session lives for the one question. */
   async explain(question: ExplainQuestion): Promise<Result<Explanation, Refusal>> {
     if (this.#phase !== "new") throw new Error("only a new session explains");
-    const snapshot = currentSnapshot() ?? (await controlOf(this.env).snapshot());
+    const snapshot = await controlOf(this.env).snapshot();
     if (snapshot !== undefined) learnSnapshot(snapshot);
     const now = Date.now();
     const token = {
@@ -380,6 +389,10 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   async start(details: EventBody): Promise<Result<void, Refusal>> {
+    return attempt(this.#start(details));
+  }
+
+  async #start(details: EventBody): Promise<Result<void, Refusal>> {
     const { session, principal, resource } = this.grant;
     const startedAt = Date.now();
     const row = { id: session, resource, protocol: this.resource.protocol, principal, startedAt };
@@ -438,6 +451,10 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   async dialBack(): Promise<Result<void, Refusal>> {
+    return attempt(this.#dialBack());
+  }
+
+  async #dialBack(): Promise<Result<void, Refusal>> {
     if (this.#connector !== undefined) return ok(undefined);
     const deadline = Date.now() + LIMITS.time.upstreamOpen;
     const { session, resource } = this.grant;
@@ -517,6 +534,11 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   async hold(hold: Hold): Promise<HoldStart> {
+    const started = await attempt(this.#hold(hold).then((start) => ok(start)));
+    return started.ok ? started.value : { state: "refused", refusal: started.error };
+  }
+
+  async #hold(hold: Hold): Promise<HoldStart> {
     const { session, principal: requester, resource, noWait, reason } = this.grant;
     const { granted, approval } = await controlOf(this.env).hold({
       session,
@@ -544,7 +566,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   async useApproval(approval: string): Promise<Result<void, Refusal>> {
-    return controlOf(this.env).useApproval(approval, this.grant.session);
+    return attempt(controlOf(this.env).useApproval(approval, this.grant.session));
   }
 
   withdraw(approval: string): void {
@@ -644,12 +666,12 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   #closeSockets(): void {
-    // The shim closes after it has drained; a shim that does not is closed by this timer.
+    // What the client has not read yet leaves as its credit comes in; this timer ends waiting for it.
     this.#connector?.closeSocket(1000, "done");
     const client = this.#client;
     if (client === undefined) return;
     if (client.idle) client.closeSocket(1000, "done");
-    else setTimeout(() => client.closeSocket(1000, "done"), LINGER_MS);
+    else this.#lingering ??= setTimeout(() => client.closeSocket(1000, "done"), LINGER_MS);
   }
 
   #tellIndex(reason: string): void {
@@ -738,6 +760,16 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 const DIAL_BACK_MS = 5000;
 /** How long a client may take to read what is left when its session has ended. */
 const LINGER_MS = 10_000;
+
+/** A call between the gateway's own parts that failed is a refusal like any other, and is logged. */
+async function attempt<T>(call: Promise<Result<T, Refusal>>): Promise<Result<T, Refusal>> {
+  try {
+    return await call;
+  } catch (error) {
+    console.error(`a call within the gateway failed: ${error instanceof Error ? error.message : "unknown"}`);
+    return err(refusal("internal", "a part of the gateway did not answer", { hint: "try again" }));
+  }
+}
 
 function fromConnector(code: string, message: string): Refusal {
   return code === "done" ? LOST : refusal(isRefusalCode(code) ? code : "upstream_lost", message);

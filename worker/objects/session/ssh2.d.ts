@@ -51,7 +51,9 @@ declare module "ssh2/lib/protocol/Protocol.js" {
 // These are CommonJS, so their exports come as one default.
 
 declare module "ssh2/lib/protocol/kex.js" {
-  const kex: { readonly HANDLERS: Readonly<Record<number, (protocol: unknown, payload: Uint8Array) => unknown>> };
+  const kex: {
+    readonly HANDLERS: Readonly<Record<number, (protocol: unknown, payload: Uint8Array) => unknown>>;
+  };
   export default kex;
 }
 
