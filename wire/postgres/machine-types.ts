@@ -152,9 +152,15 @@ export type Effect =
   | { readonly kind: "copiedIn"; readonly id: number; readonly bytes: Uint8Array }
   /** One statement of ask `id` completed: its CommandComplete tag, or EmptyQueryResponse ("") or PortalSuspended ("SUSPENDED"). */
   | { readonly kind: "completed"; readonly id: number; readonly tag: string }
-  /** Ask `id` ended with an error from the server, as delivered to the client (after the guard). */
+  /**
+   * Ask `id` ended with an error from the server, as delivered to the client (after the guard). An error at
+   * Sync (a deferred constraint) comes after `completed` and is put down to the last ask of the pipeline.
+   */
   | { readonly kind: "failed"; readonly id: number; readonly sqlstate: string; readonly message: string }
-  /** Ask `id` was refused and the client has been told. */
+  /**
+   * Ask `id` was refused and the client has been told. What the machine refuses by itself (FunctionCall, text
+   * over the limits or not UTF-8) has an id too, though it was never asked about.
+   */
   | { readonly kind: "refused"; readonly id: number; readonly refusal: Refusal }
   /** Nothing more comes of ask `id` (skipped until Sync after an earlier error, never run). */
   | { readonly kind: "skipped"; readonly id: number }

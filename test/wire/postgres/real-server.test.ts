@@ -22,13 +22,12 @@ const decide: Decide = (ask) => {
     : { id: ask.id, effect: "forward", guard: OPEN_GUARD };
 };
 
-describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
+describe.each((["18", "15"] as const).filter(postgresAvailable))("PostgreSQL %s", (version) => {
   let server: PostgresServer;
   let bridge: Bridge;
   let client: RawClient;
 
   beforeAll(async () => {
-    if (!postgresAvailable(version)) return;
     server = await startPostgres(version);
     bridge = await startBridge({ upstreamPort: server.port, decide });
     client = await RawClient.open(bridge.port);
@@ -41,12 +40,11 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
     await server?.stop();
   });
 
-  const test = it.skipIf(!postgresAvailable(version));
   const insert = (value: number) => [f.parse(`insert into t values (${value})`), f.bind(), f.execute()];
   const count = async () =>
     (await client.run(f.query("select count(*) from t"))).find((word) => word.startsWith("D"));
 
-  test("a refused statement in a transaction fails it", async () => {
+  it("a refused statement in a transaction fails it", async () => {
     expect(await client.run(f.query("begin"))).toEqual(["C BEGIN", "Z T"]);
     expect(await client.run(f.query("refused"))).toEqual(["E 42501", "Z E"]);
     expect(await client.run(f.query("select 1"))).toEqual(["E 25P02", "Z E"]);
@@ -56,7 +54,7 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
     expect(await client.run(f.query("refused"))).toEqual(["E 42501", "Z I"]);
   });
 
-  test.each([
+  it.each([
     ["Parse", [f.parse("refused"), f.bind(), f.execute()], []],
     ["Bind", [f.parse("select $1::text"), f.bind(["refused"]), f.execute()], ["1"]],
     ["Execute", [f.parse("select 1"), f.bind(), f.execute(77)], ["1", "2"]],
@@ -64,11 +62,12 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
   ])("a refused %s rolls back what its pipeline did before", async (kind, messages, before) => {
     const words = await client.run(...insert(1), ...messages, ...(kind === "Query" ? [] : [f.sync]));
     expect(words).toEqual(["1", "2", "C INSERT 0 1", ...before, "E 42501", "Z I"]);
-    if (kind === "Query") expect(await client.run(f.sync)).toEqual(["Z I"]);
+    // A Query has its own ReadyForQuery, so the pipeline's Sync comes on top.
+    await client.run(...(kind === "Query" ? [f.sync] : [f.query("")]));
     expect(await count()).toBe("D 0");
   });
 
-  test("a refused Bind or Execute leaves prepared statements and portals of the transaction's savepoint alone", async () => {
+  it("a refused Bind or Execute leaves prepared statements and portals of the transaction's savepoint alone", async () => {
     await client.run(f.query("begin"));
     await client.run(f.parse("select 'unnamed' || $1"), f.parse("select 'named'", "n"), f.sync);
     await client.run(f.bind([], "n", "p"), f.sync);
@@ -91,19 +90,19 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
     await client.run(f.closeStatement("n"), f.sync);
   });
 
-  test("an error from upstream puts a later refusal of the same pipeline aside", async () => {
+  it("an error from upstream puts a later refusal of the same pipeline aside", async () => {
     expect(
       await client.run(f.parse("select 1/0"), f.bind(), f.execute(), f.parse("refused"), f.sync),
     ).toEqual(["1", "E 22012", "Z I"]);
   });
 
-  test("FunctionCall and a statement of 300 KB are refused and the session goes on", async () => {
+  it("FunctionCall and a statement of 300 KB are refused and the session goes on", async () => {
     expect(await client.run(f.functionCall)).toEqual(["E 0A000", "Z I"]);
     expect(await client.run(f.query(`select '${"x".repeat(300_000)}'`))).toEqual(["E 54000", "Z I"]);
     expect(await client.run(f.query("select 1"))).toContain("C SELECT 1");
   });
 
-  test("a change of standard_conforming_strings or client_encoding ends the session", async () => {
+  it("a change of standard_conforming_strings or client_encoding ends the session", async () => {
     for (const set of ["set standard_conforming_strings = off", "set client_encoding = latin1"]) {
       const victim = await RawClient.open(bridge.port);
       victim.send(f.query(set), f.query("select 1"));
@@ -111,6 +110,53 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
       expect(words.at(-1)).toBe("E 08P01");
       expect(words.filter((word) => word.startsWith("D"))).toEqual([]);
     }
+  });
+
+  it("withheld columns reach nobody, and an open pipeline that read them rolls back", async () => {
+    await client.run(f.query("create table m (a int, secret text); insert into m values (1, 'raw')"));
+    const [row] = (await client.run(f.query("select 'm'::regclass::oid"))).filter((word) =>
+      word.startsWith("D"),
+    );
+    const guard = { ...OPEN_GUARD, withheldAttributes: [`${row?.slice(2)}:2`] };
+    const guarded = await startBridge({
+      upstreamPort: server.port,
+      decide: ({ id }) => ({ id, effect: "forward", guard }),
+    });
+    const masked = await RawClient.open(guarded.port);
+    const secret = [f.parse("select secret from m"), f.bind()];
+    expect(await masked.run(f.query("select a from m"))).toEqual(["T", "D 1", "C SELECT 1", "Z I"]);
+    expect(await masked.run(f.query("select * from m; select 1"))).toEqual(["E 42501", "Z I"]);
+    expect(await masked.run(...secret, f.execute(), f.sync)).toEqual(["1", "2", "E 42501", "Z I"]);
+    expect(await masked.run(...secret, f.describePortal(), f.execute(), f.sync)).toEqual([
+      "1",
+      "2",
+      "E 42501",
+      "Z I",
+    ]);
+    expect(await masked.run(f.parse("select a from m"), f.bind(), f.execute(), f.sync)).toEqual([
+      "1",
+      "2",
+      "D 1",
+      "C SELECT 1",
+      "Z I",
+    ]);
+    // In an open pipeline the insert goes with it.
+    masked.send(f.parse("insert into m values (2)"), f.bind(), f.execute(), ...secret, f.execute(), f.flush);
+    expect(await masked.words("E")).toEqual(["1", "2", "C INSERT 0 1", "1", "2", "E 42501"]);
+    expect(await masked.run(f.execute(), f.sync)).toEqual(["Z I"]);
+    expect(await masked.run(f.query("select count(*) from m"))).toContain("D 1");
+    // Inside a transaction the status is the server's own.
+    expect(await masked.run(f.query("begin"))).toEqual(["C BEGIN", "Z T"]);
+    expect(await masked.run(f.query("select secret from m"))).toEqual(["E 42501", "Z T"]);
+    expect(await masked.run(f.query("copy (select a from m) to stdout"))).toEqual([
+      "H",
+      "d 1\n",
+      "c",
+      "C COPY 1",
+      "Z T",
+    ]);
+    masked.close();
+    await guarded.close();
   });
 
   describe("answers as if direct", () => {
@@ -130,12 +176,10 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
           }
         }),
       );
-      expect(answers[1]).toEqual(answers[0]);
-      return answers[0];
+      return { direct: answers[0], bridged: answers[1] };
     };
 
     beforeAll(async () => {
-      if (!postgresAvailable(version)) return;
       const schema = `create table child (a int references t deferrable initially deferred);
         create table trap (a int); create function trap() returns trigger language plpgsql as $$ begin raise exception 'trapped'; end $$;
         create trigger trap before insert on trap for each statement execute function trap()`;
@@ -284,9 +328,7 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
         f.sync,
       ],
       "NUL and odd text": [f.query("select E'\\u00e9', '日本', U&'\\0041'"), f.query("select E'a\\000b'")],
-      "notices and notifications": [
-        f.query("do $$ begin raise notice 'n'; raise warning 'w'; end $$; listen c; notify c, 'x'"),
-      ],
+      notices: [f.query("do $$ begin raise notice 'n'; raise warning 'w'; end $$; listen c; unlisten c")],
       "cursors by SQL": [
         f.query("begin; declare c cursor for select generate_series(1, 3)"),
         f.describePortal("c"),
@@ -304,9 +346,10 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
       ],
     };
 
-    test.each(Object.entries(CONVERSATIONS))("%s", async (_, messages) => {
-      const words = await compare(...messages);
-      expect(words?.at(-1)).toBe("Z I");
+    it.each(Object.entries(CONVERSATIONS))("%s", async (_, messages) => {
+      const { direct, bridged } = await compare(...messages);
+      expect(bridged).toEqual(direct);
+      expect(bridged?.at(-1)).toBe("Z I");
     });
 
     const pool = fc.constantFrom<Buffer[]>(
@@ -342,10 +385,11 @@ describe.each(["18", "15"] as const)("PostgreSQL %s", (version) => {
       [f.copyDone],
     );
 
-    test("any pipeline of messages", { timeout: 60_000 }, async () => {
+    it("any pipeline of messages", { timeout: 60_000 }, async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(pool, { minLength: 1, maxLength: 25 }), async (messages) => {
-          await compare(...messages.flat());
+          const { direct, bridged } = await compare(...messages.flat());
+          expect(bridged).toEqual(direct);
         }),
         { numRuns: 150 },
       );
