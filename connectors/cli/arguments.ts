@@ -10,6 +10,8 @@ export type OptionSpec = {
   readonly short?: string;
   /** Name of the value in help, `FILE`; an option without it is a flag. */
   readonly value?: string;
+  /** The command cannot do without it. */
+  readonly required?: boolean;
   readonly about: string;
 };
 export type OptionTable = Readonly<Record<string, OptionSpec>>;

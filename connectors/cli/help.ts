@@ -1,18 +1,27 @@
 /** Help texts, made from the same tables that the parser uses. */
-import { GLOBAL_OPTIONS, type OptionTable } from "./arguments.ts";
+import { GLOBAL_OPTIONS, type OptionSpec, type OptionTable } from "./arguments.ts";
 import type { Command } from "./command.ts";
 
 export function usageLine(command: Command): string {
+  const options = Object.entries(command.options);
+  const required = options.filter(([, option]) => option.required === true);
   const words = [
     "sally",
     command.name,
     ...command.positionals.map(({ name, optional }) => (optional === true ? `[${name}]` : name)),
-    ...(Object.keys(command.options).length > 0 ? ["[OPTIONS]"] : []),
+    ...required.map(([name, option]) => nameOption(name, option)),
+    ...(options.length > required.length ? ["[OPTIONS]"] : []),
     ...(command.native === undefined
       ? []
       : [command.name === "run" ? `-- ${command.native}` : `[-- ${command.native}]`]),
   ];
   return words.join(" ");
+}
+
+/** `-f DIR`: an option in its shortest form, with its value. */
+export function nameOption(name: string, option: OptionSpec): string {
+  const word = option.short === undefined ? `--${name}` : `-${option.short}`;
+  return option.value === undefined ? word : `${word} ${option.value}`;
 }
 
 export function helpOf(command: Command): string {

@@ -5,7 +5,7 @@ import { type Arguments, GLOBAL_OPTIONS, type OptionTable, closest, parseWords }
 import type { Command } from "./command.ts";
 import type { Context, Environment } from "./context.ts";
 import { type Failure, usage } from "./failure.ts";
-import { groupHelp, helpOf, overview, usageLine } from "./help.ts";
+import { groupHelp, helpOf, nameOption, overview, usageLine } from "./help.ts";
 import { COMMANDS } from "./registry.ts";
 import { type Terminal, sayFailure, toJson } from "./terminal.ts";
 
@@ -59,8 +59,8 @@ async function dispatch(
     terminal.out(helpOf(command));
     return ok(0);
   }
-  const counted = checkPositionals(command, given.value);
-  if (!counted.ok) return counted;
+  const complete = checkComplete(command, given.value);
+  if (!complete.ok) return complete;
   return command.run(contextOf(given.value, environment, terminal), given.value);
 }
 
@@ -132,12 +132,18 @@ function inGroup(group: string): readonly Command[] {
   return COMMANDS.filter(({ name }) => name.startsWith(`${group} `));
 }
 
-function checkPositionals(command: Command, given: Arguments): Result<void, Failure> {
+/** Whether all arguments and options that the command needs are there, and nothing else. */
+function checkComplete(command: Command, given: Arguments): Result<void, Failure> {
   const { positionals } = given;
   const missing = command.positionals.find(
     ({ optional }, at) => optional !== true && positionals[at] === undefined,
   );
   if (missing !== undefined) return usage(`${missing.name} is missing`, `usage: ${usageLine(command)}`);
+  const needed = Object.entries(command.options).find(
+    ([name, option]) => option.required === true && !given.values.has(name),
+  );
+  if (needed !== undefined)
+    return usage(`${nameOption(...needed)} is missing`, `usage: ${usageLine(command)}`);
   const extra = positionals[command.positionals.length];
   if (extra === undefined) return ok(undefined);
   return usage(

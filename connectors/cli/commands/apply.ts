@@ -5,7 +5,7 @@ import { Applied } from "../answers.ts";
 import { openApi } from "../api.ts";
 import type { Command } from "../command.ts";
 import { readConfigFiles } from "../config-files.ts";
-import { fail, reasonOf, usage } from "../failure.ts";
+import { fail, reasonOf } from "../failure.ts";
 import { toJson, visibleLine } from "../terminal.ts";
 
 export const apply: Command = {
@@ -19,7 +19,7 @@ and column. The first configuration of a new gateway is applied with its bootstr
   sally apply -f config`,
   positionals: [],
   options: {
-    file: { short: "f", value: "DIR", about: "the directory, or a single file" },
+    file: { short: "f", value: "DIR", required: true, about: "the directory, or a single file" },
     "dry-run": { about: "check and show what would change, without changing it" },
     "bootstrap-token-file": {
       value: "FILE",
@@ -27,9 +27,7 @@ and column. The first configuration of a new gateway is applied with its bootstr
     },
   },
   run: async (context, given) => {
-    const directory = given.values.get("file");
-    if (directory === undefined) return usage("the directory is missing", "name it: sally apply -f DIR");
-    const files = await readConfigFiles(directory);
+    const files = await readConfigFiles(given.values.get("file") ?? "");
     if (!files.ok) return files;
     const bootstrapFile = given.values.get("bootstrap-token-file");
     let bootstrap: string | undefined;

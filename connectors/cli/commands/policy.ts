@@ -15,12 +15,9 @@ what is in force.
 
   sally policy check -f config`,
   positionals: [],
-  options: { file: { short: "f", value: "DIR", about: "the directory, or a single file" } },
+  options: { file: { short: "f", value: "DIR", required: true, about: "the directory, or a single file" } },
   run: async (context, given) => {
-    const directory = given.values.get("file");
-    if (directory === undefined)
-      return usage("the directory is missing", "name it: sally policy check -f DIR");
-    const files = await readConfigFiles(directory);
+    const files = await readConfigFiles(given.values.get("file") ?? "");
     if (!files.ok) return files;
     const api = await openApi(context);
     if (!api.ok) return api;

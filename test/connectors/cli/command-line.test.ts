@@ -90,7 +90,7 @@ describe("a command line that cannot be meant gives 2", () => {
       ["connect", "shop-db", "--port", "70000"],
       "sally: 70000 is not a port\n  hint: a port is a number up to 65535\n",
     ],
-    [["apply"], "sally: the directory is missing\n  hint: name it: sally apply -f DIR\n"],
+    [["apply"], "sally: -f DIR is missing\n  hint: usage: sally apply -f DIR [OPTIONS]\n"],
     [["apply", "-f", "/nonexistent"], "sally: cannot read /nonexistent: no such file or directory\n"],
     [
       ["ls", "--gateway", "nonsense"],
