@@ -53,6 +53,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     command: process.execPath,
     args: [join(dirname(fileURLToPath(import.meta.url)), "gateway-process.ts")],
     ipc: true,
+    // Time to end workerd, which it started.
+    orphanSignal: "SIGTERM",
     ...(options.logFile === undefined ? {} : { logFile: options.logFile }),
   });
   const url = `http://127.0.0.1:${options.port}`;
@@ -78,25 +80,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     throw new Error(`the gateway did not start: ${answer.error}`);
   }
   await waitForHealth(url, child);
-  const endWorkerd = (): void => {
-    for (const pid of answer.workerd) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // Gone already.
-      }
-    }
-  };
-  void child.exited.then(endWorkerd);
   return {
     url,
     process: child,
     workerd: answer.workerd,
     stop: () => child.stop(),
-    crash: async () => {
-      await child.stop("SIGKILL");
-      endWorkerd();
-    },
+    crash: () => child.stop("SIGKILL"),
   };
 }
 

@@ -32,6 +32,8 @@ export type SuperviseOptions = {
   readonly gid?: number;
   /** Open an IPC channel; the child sees `process.send`. */
   readonly ipc?: boolean;
+  /** What the kernel sends it when this process dies without stopping it (Linux); default SIGKILL. */
+  readonly orphanSignal?: "SIGKILL" | "SIGTERM" | "SIGINT";
 };
 
 const alive = new Set<Supervised>();
@@ -45,7 +47,9 @@ export async function supervise(options: SuperviseOptions): Promise<Supervised> 
   const log = options.logFile === undefined ? "ignore" : openSync(options.logFile, "a", 0o600);
   const dieWithParent = process.platform === "linux" && SETPRIV !== undefined;
   const command = dieWithParent ? SETPRIV : options.command;
-  const args = dieWithParent ? ["--pdeathsig", "KILL", options.command, ...options.args] : [...options.args];
+  const args = dieWithParent
+    ? ["--pdeathsig", (options.orphanSignal ?? "SIGKILL").slice(3), options.command, ...options.args]
+    : [...options.args];
   let child: ChildProcess;
   try {
     child = spawn(command, args, {
@@ -83,12 +87,14 @@ export async function supervise(options: SuperviseOptions): Promise<Supervised> 
       const timer = setTimeout(() => signalGroup(pid, "SIGKILL", true), graceMs);
       await exited;
       clearTimeout(timer);
-      // Whatever the child left behind in its group goes with it.
-      signalGroup(pid, "SIGKILL", true);
     },
   };
   alive.add(supervised);
-  void exited.then(() => alive.delete(supervised));
+  void exited.then(() => {
+    alive.delete(supervised);
+    // Whatever it left behind in its group goes with it.
+    signalGroup(pid, "SIGKILL", true);
+  });
   return supervised;
 }
 
