@@ -39,6 +39,9 @@ const TIMING: ControlTiming = {
   settled: 10_000,
 };
 
+/** Answers in a row that the key is not trusted after which it ends: a wrong clock or a restart may give some. */
+const DISTRUSTED = 5;
+
 /** Why the control socket will not come back. */
 export type ControlEnd = { readonly reason: "stopped" | "revoked" | "not_trusted"; readonly message: string };
 
@@ -58,10 +61,12 @@ export class ControlSocket {
   async run(): Promise<ControlEnd> {
     const { log } = this.#options;
     let failures = 0;
+    let distrusted = 0;
     while (!this.#stopping.signal.aborted) {
       const dialled = await this.#dial();
       if (dialled.ok) {
         const started = performance.now();
+        distrusted = 0;
         log.info("control socket up");
         const why = await this.#serve(dialled.value);
         if (this.#revoked) return { reason: "revoked", message: "the gateway has revoked this connector" };
@@ -70,8 +75,8 @@ export class ControlSocket {
         log.warn("control socket lost", { reason: why });
       } else {
         if (this.#stopping.signal.aborted) break;
-        if (dialled.error.code === "connector_not_trusted")
-          return { reason: "not_trusted", message: dialled.error.message };
+        distrusted = dialled.error.code === "connector_not_trusted" ? distrusted + 1 : 0;
+        if (distrusted === DISTRUSTED) return { reason: "not_trusted", message: dialled.error.message };
         log.warn("control socket refused", failureFields(dialled.error));
       }
       const delay = this.#delay(failures, dialled.ok ? undefined : dialled.error.retryAfter);

@@ -8,6 +8,7 @@ import type { Log } from "../log.ts";
 import { cancel } from "./cancel.ts";
 import { type Connection, type Target, reset } from "./connect.ts";
 import type { LoggedIn } from "./login.ts";
+import { terminate } from "./messages.ts";
 
 export type OpenSession = {
   readonly target: Target;
@@ -16,8 +17,9 @@ export type OpenSession = {
   readonly login: LoggedIn;
 };
 
-/** How long the server may take to end its side after the gateway ended the session in an orderly way. */
+/** How long the server may take to finish and end its side once the client has said Terminate. */
 const ORDERLY_END = 5_000;
+const TERMINATE = terminate();
 
 /** Joins the two; resolves when the server connection is gone. */
 export function relay(channel: TunnelChannel, session: OpenSession, log: Log): Promise<void> {
@@ -25,6 +27,7 @@ export function relay(channel: TunnelChannel, session: OpenSession, log: Log): P
   const canceller = new Canceller(session, log);
   let orderlyEnd: NodeJS.Timeout | undefined;
   let remoteClose: CloseReason | undefined;
+  const toServer = new Tail();
   let serverSaid: Error | undefined;
 
   return new Promise((resolve) => {
@@ -34,7 +37,10 @@ export function relay(channel: TunnelChannel, session: OpenSession, log: Log): P
       clearTimeout(orderlyEnd);
       ended();
       log.info("session closed", {
-        reason: remoteClose?.code ?? (channel.readableEnded ? DONE.code : "upstream_lost"),
+        reason:
+          toServer.saysTerminate() || channel.readableEnded
+            ? DONE.code
+            : (remoteClose?.code ?? "upstream_lost"),
         bytesFromServer: session.connection.raw.bytesRead,
         bytesToServer: session.connection.raw.bytesWritten,
       });
@@ -48,7 +54,8 @@ export function relay(channel: TunnelChannel, session: OpenSession, log: Log): P
     channel.accept(opened);
     if (session.login.rest.length > 0) channel.write(session.login.rest);
     stream.pipe(channel, { end: false });
-    // Ends the server's side after END or an orderly CLOSE.
+    channel.on("data", (bytes: Buffer) => toServer.push(bytes));
+    // Ends the server's side after the gateway's END.
     channel.pipe(stream);
     channel.listen({
       onSignal: (payload) => {
@@ -56,15 +63,17 @@ export function relay(channel: TunnelChannel, session: OpenSession, log: Log): P
       },
       onRemoteClose: (reason) => {
         remoteClose = reason;
-        if (reason.code !== DONE.code) abandon();
-        else orderlyEnd = setTimeout(abandon, ORDERLY_END);
+        // The client has ended the session in the protocol's own way: what it sent before is still to be run.
+        if (!toServer.saysTerminate()) return abandon();
+        orderlyEnd = setTimeout(abandon, ORDERLY_END);
+        channel.once("close", () => stream.end());
       },
     });
 
     /** The server will send nothing more. */
     function ended(): void {
       if (channel.writableEnded || channel.destroyed) return;
-      if (channel.readableEnded) return channel.finish(DONE);
+      if (channel.readableEnded || toServer.saysTerminate()) return channel.finish(DONE);
       if (serverSaid !== undefined) log.warn("upstream lost", { reason: serverSaid.message });
       channel.finish({ code: "upstream_lost", message: "the database closed the connection" });
     }
@@ -80,6 +89,27 @@ export function relay(channel: TunnelChannel, session: OpenSession, log: Log): P
       canceller.request();
     }
   });
+}
+
+/** The last bytes of what went to the server. */
+class Tail {
+  #bytes: Buffer = Buffer.alloc(0);
+
+  push(bytes: Buffer): void {
+    this.#bytes = Buffer.from(
+      bytes.length >= TERMINATE.length
+        ? bytes.subarray(-TERMINATE.length)
+        : Buffer.concat([this.#bytes, bytes]).subarray(-TERMINATE.length),
+    );
+  }
+
+  /**
+   * Whether they are a Terminate message. Bytes inside another message could look like one; that costs no more
+   * than ORDERLY_END before the session is cut.
+   */
+  saysTerminate(): boolean {
+    return this.#bytes.equals(TERMINATE);
+  }
 }
 
 function isCancel(payload: unknown): boolean {

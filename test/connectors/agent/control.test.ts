@@ -117,7 +117,9 @@ describe("the control socket", () => {
       status: 401,
       body: { title: "this connector is not trusted", code: "connector_not_trusted" },
     };
+    const before = gateway.attempts.length;
     expect(await end).toEqual({ reason: "not_trusted", message: "this connector is not trusted" });
+    expect(gateway.attempts.length - before).toBeGreaterThanOrEqual(4);
   });
 
   it.each([
