@@ -1,7 +1,7 @@
 /** Errors of the server and errors in its place: what is told, what is skipped, where the answers go on. */
 import { type Refusal, REFUSALS } from "../refusals.ts";
 import { type ErrorFields, errorField } from "./backend-decoder.ts";
-import { provokeError } from "./client-side.ts";
+import { provokeError } from "./verdicts.ts";
 import { encodeErrorFields, encodeRefusal } from "./encoder.ts";
 import { serverViolation } from "./ending.ts";
 import { dropPosition, hideDetail, isFatal } from "./guard.ts";

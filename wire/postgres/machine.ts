@@ -27,14 +27,15 @@
  * fit the first of them (state.ts has the phases of one answer). Once an error is certain in an extended
  * pipeline, client messages up to Sync are dropped, as the server drops them.
  *
- * The parts: startup.ts, client-side.ts (what the client sends), server-side.ts (rows, and what may come at any
- * time), answers.ts and failures.ts (what was owed), guard.ts (what must not pass), ending.ts.
+ * The parts: startup.ts, client-side.ts (what the client sends), verdicts.ts (what becomes of it),
+ * server-side.ts (rows, and what may come at any time), answers.ts and failures.ts (what was owed), guard.ts
+ * (what must not pass), ending.ts.
  */
 import { utf8 } from "../bytes.ts";
 import { LIMITS } from "../limits.ts";
 import { refusal } from "../refusals.ts";
 import { assertNever } from "../result.ts";
-import { applyVerdict, consumeClient } from "./client-side.ts";
+import { consumeClient } from "./client-side.ts";
 import {
   encodeAuthenticationOk,
   encodeBackendKeyData,
@@ -50,6 +51,7 @@ import { type Outbox, effect, flush, newOutbox, report, toClient } from "./outbo
 import { consumeServer, unsafeParameter } from "./server-side.ts";
 import { LATEST_PROTOCOL, decodeStartup } from "./startup.ts";
 import { type PostgresState, newPostgresState } from "./state.ts";
+import { applyVerdict } from "./verdicts.ts";
 
 export { freeze, thaw } from "./freeze.ts";
 export { type PostgresState, newPostgresState };

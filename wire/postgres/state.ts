@@ -3,7 +3,7 @@ import { LIMITS } from "../limits.ts";
 import type { Refusal } from "../refusals.ts";
 import type { TransactionStatus } from "./backend-decoder.ts";
 import { type Framer, newFramer } from "./framer.ts";
-import { type Ask, type Field, type Guard, OPEN_GUARD } from "./machine-types.ts";
+import { type Ask, type Field, type Guard } from "./machine-types.ts";
 import { type Change, type Names, newNames } from "./names.ts";
 
 /** A prepared statement that came by Parse. */
@@ -251,5 +251,3 @@ export function forget(state: PostgresState, holder: Statement | Portal | undefi
 export function needsFields(guard: Guard): boolean {
   return guard.inspectRows || guard.withheldAttributes.length > 0;
 }
-
-export { OPEN_GUARD };
