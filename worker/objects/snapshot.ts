@@ -2,6 +2,7 @@
  * The configuration that this isolate knows: the newest that any of its objects has met. It is the same for
  * every session and holds no identity, so it may be shared where an identity never may.
  */
+import type { SshHostKey } from "../identity/ssh-host-key.ts";
 import type { Snapshot } from "./control/types.ts";
 import { policyEngine } from "./engines.ts";
 
@@ -24,4 +25,10 @@ export function learnSnapshot(snapshot: Snapshot): void {
 /** The key of the `hash` masks of a resource, hexadecimal. */
 export function maskKeyOf(resource: string): string {
   return current?.maskKeys[resource] ?? "";
+}
+
+/** The gateway's SSH host key. @throws without a configuration, when there is no SSH resource to connect to. */
+export function sshHostKey(): SshHostKey {
+  if (current === undefined) throw new Error("the gateway has no configuration yet");
+  return current.sshHostKey;
 }

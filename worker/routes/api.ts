@@ -46,6 +46,10 @@ api.get("/v1/resources", async (context) => {
   });
 });
 
+api.get("/v1/ssh/host-key", async (context) =>
+  context.json({ hostKey: await controlOf(context.env).sshHostKeyLine() }),
+);
+
 api.get("/v1/approvals", async (context) => {
   const limit = limitOf(context.req.query("limit"), MAX_LISTED);
   const pendingOnly = context.req.query("status") !== "all";

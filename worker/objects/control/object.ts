@@ -37,6 +37,7 @@ import { sha256 } from "../recording/chain.ts";
 import { Recorder } from "../recording/recorder.ts";
 import { Approvals } from "./approvals.ts";
 import { Connectors } from "./connectors.ts";
+import { type SshHostKey, generateSshHostKey, hostKeyLine } from "../../identity/ssh-host-key.ts";
 import { SessionIndex } from "./sessions.ts";
 import type {
   ApplyOutcome,
@@ -64,6 +65,7 @@ export class ControlObject extends DurableObject<Bindings> {
   readonly #keySource = createKeySource((url, init) => fetch(url, init));
   #config: Configuration | undefined;
   #signingKey: SigningKey | undefined;
+  #sshHostKey!: SshHostKey; // Set by the constructor's blockConcurrencyWhile, before anything else runs.
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -78,6 +80,7 @@ export class ControlObject extends DurableObject<Bindings> {
     this.#log = new Recorder(sql, "control");
     void ctx.blockConcurrencyWhile(async () => {
       await this.#loadSigningKey();
+      await this.#loadSshHostKey();
       this.#loadConfig();
       processMark ??= identifier("prc");
       if (this.#meta("process") === processMark) return;
@@ -91,6 +94,11 @@ export class ControlObject extends DurableObject<Bindings> {
   /** The public halves of the signing keys, newest first. */
   verificationKeys(): VerificationKey[] {
     return this.#signingKey === undefined ? [] : [publicKey(this.#signingKey)];
+  }
+
+  /** The public SSH host key, as known_hosts has it after the host. */
+  sshHostKeyLine(): string {
+    return hostKeyLine(this.#sshHostKey);
   }
 
   /** Where people may log in: issuers that have a client for `sally`. */
@@ -139,8 +147,8 @@ export class ControlObject extends DurableObject<Bindings> {
 
   snapshot(): Snapshot | undefined {
     if (this.#config === undefined) return undefined;
-    const { version, resources, policies, maskKeys } = this.#config;
-    return { version, resources, policies, maskKeys };
+    const { version, resources, policies, maskKeys, sshHostKey } = this.#config;
+    return { version, resources, policies, maskKeys, sshHostKey };
   }
 
   /** The files as applied last. */
@@ -480,6 +488,18 @@ export class ControlObject extends DurableObject<Bindings> {
     this.#signingKey = key;
   }
 
+  async #loadSshHostKey(): Promise<void> {
+    const stored = this.#meta("ssh_host_key");
+    if (stored !== undefined) {
+      this.#sshHostKey = JSON.parse(stored) as SshHostKey;
+      return;
+    }
+    // It has to stay the same: clients remember it.
+    const key = await generateSshHostKey();
+    this.#saveMeta("ssh_host_key", JSON.stringify(key));
+    this.#sshHostKey = key;
+  }
+
   /** From which the key of each resource's `hash` masks is derived. */
   #maskSecret(): string {
     const row = this.#sql
@@ -507,7 +527,7 @@ export class ControlObject extends DurableObject<Bindings> {
         createHmac("sha256", secret).update(`mask\n${name}`).digest("hex"),
       ]),
     );
-    this.#config = { version: row.version, ...parsed.value, maskKeys };
+    this.#config = { version: row.version, ...parsed.value, maskKeys, sshHostKey: this.#sshHostKey };
     const loaded = policyEngine.load(row.version, parsed.value.policies);
     if (!loaded.ok) throw new Error("the stored policies do not load");
   }

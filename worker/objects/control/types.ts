@@ -2,6 +2,7 @@
 import type { ConfigError, PolicySource } from "../../policy/cedar/engine.ts";
 import type { Config } from "../../config/parse.ts";
 import type { Approval, HeldOperation } from "../../policy/approval.ts";
+import type { SshHostKey } from "../../identity/ssh-host-key.ts";
 import type { DeterminingPolicy, HoldRequirement, Principal, Resource } from "../../policy/types.ts";
 
 /** What Session objects need of the configuration. One per version, the same for everybody. */
@@ -11,6 +12,8 @@ export type Snapshot = {
   readonly policies: readonly PolicySource[];
   /** Key of the `hash` masks of each resource, hexadecimal. A secret: it never leaves the objects. */
   readonly maskKeys: Readonly<Record<string, string>>;
+  /** With its secret: it never leaves the objects either. */
+  readonly sshHostKey: SshHostKey;
 };
 
 /** The stored configuration, parsed. */

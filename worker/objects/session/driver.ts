@@ -20,8 +20,8 @@ export type ChannelHandler = {
   signal(payload: unknown): void;
   /** No more data from there. */
   ended(): void;
-  /** The channel is over, also when the connector's socket is lost. */
-  closed(why: Refusal): void;
+  /** The channel is over, also when the connector's socket is lost. `orderly`: the connector was done with it. */
+  closed(why: Refusal, orderly: boolean): void;
 };
 
 /** An operation to be held, and what reviewers see of it. */

@@ -2,11 +2,13 @@
 import type { Protocol } from "../../policy/types.ts";
 import type { SessionDriver, SessionHost } from "./driver.ts";
 import { PostgresDriver } from "./postgres.ts";
+import { SshDriver } from "./ssh.ts";
 
 type DriverMaker = (host: SessionHost, frozen: string | undefined) => SessionDriver;
 
 const DRIVERS: Readonly<Partial<Record<Protocol, DriverMaker>>> = {
   postgres: (host, frozen) => new PostgresDriver(host, frozen),
+  ssh: (host) => new SshDriver(host),
 };
 
 /** Whether native clients can connect to resources of this protocol. */

@@ -218,7 +218,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
         return;
       case "close":
         this.#handlers.delete(frame.channel);
-        handler.closed(fromConnector(frame.code, frame.message));
+        handler.closed(fromConnector(frame.code, frame.message), frame.code === "done");
         return;
       case "open":
       case "credit":
@@ -259,7 +259,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.#connector = undefined;
     const handlers = [...this.#handlers.values()];
     this.#handlers.clear();
-    for (const handler of handlers) handler.closed(why);
+    for (const handler of handlers) handler.closed(why, false);
   }
 
   // RPC from the other objects.

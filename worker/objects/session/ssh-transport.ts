@@ -13,18 +13,7 @@ import kex from "ssh2/lib/protocol/kex.js";
 import Protocol, { type Ssh2HostKey, type Ssh2Negotiated } from "ssh2/lib/protocol/Protocol.js";
 import protocolUtils from "ssh2/lib/protocol/utils.js";
 import { LIMITS } from "../../../wire/limits.ts";
-import { string } from "../../../wire/ssh/reader.ts";
-import { concat } from "../../../wire/bytes.ts";
-
-/** RFC 8410 key as JWK; `d` is the secret. */
-export type SshHostKey = {
-  readonly kty: "OKP";
-  readonly crv: "Ed25519";
-  readonly x: string;
-  readonly d: string;
-};
-
-const HOST_KEY_TYPE = "ssh-ed25519";
+import { HOST_KEY_TYPE, type SshHostKey, hostKeyBlob } from "../../identity/ssh-host-key.ts";
 
 export const SSH_ALGORITHMS = {
   kex: [
@@ -55,15 +44,6 @@ export type SshTransportEvents = {
   /** The transport cannot go on; a DISCONNECT was sent where that was possible. */
   readonly failed: (reason: string) => void;
 };
-
-/** The public key in the form of known_hosts and authorized_keys: type, space, base64. */
-export function hostKeyLine(key: Pick<SshHostKey, "x">): string {
-  return `${HOST_KEY_TYPE} ${Buffer.from(publicBlob(key)).toString("base64")}`;
-}
-
-function publicBlob(key: Pick<SshHostKey, "x">): Uint8Array {
-  return concat([string(HOST_KEY_TYPE), string(new Uint8Array(Buffer.from(key.x, "base64url")))]);
-}
 
 export class SshTransport {
   readonly #events: SshTransportEvents;
@@ -175,6 +155,6 @@ export class SshTransport {
 
 function serverKey(key: SshHostKey): Ssh2HostKey {
   const secret = createPrivateKey({ key: { ...key }, format: "jwk" });
-  const blob = Buffer.from(publicBlob(key));
+  const blob = Buffer.from(hostKeyBlob(key));
   return { type: HOST_KEY_TYPE, getPublicSSH: () => blob, sign: (data) => sign(null, data, secret) };
 }

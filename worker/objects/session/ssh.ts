@@ -1,0 +1,562 @@
+/**
+ * The driver of an SSH session: the transport decrypts (ssh-transport.ts), the pure SshMachine speaks the
+ * protocol (wire/ssh/machine.ts), and what it asks becomes decisions, holds and records here.
+ *
+ *   ask ──► deny ─► record, refuse
+ *           allow ─► record, open the channel (or let the SFTP request pass)
+ *           hold ─► record, notice on standard error, wait ─► decide again ─► record, open
+ *
+ * Inputs are worked off one after the other: an effect may bring the next input, and the order in which the
+ * client sees things must stay that of the effects.
+ */
+import { createHash } from "node:crypto";
+import { LIMITS } from "../../../wire/limits.ts";
+import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import { toBase64 } from "../../../wire/ssh/base64.ts";
+import { newSshMachine, stepSsh } from "../../../wire/ssh/machine.ts";
+import type { SshAsk, SshEffect, SshInput, SshTarget } from "../../../wire/ssh/machine-types.ts";
+import type { HeldOperation } from "../../policy/approval.ts";
+import { sshOperation } from "../../policy/ssh/operations.ts";
+import type { Decision, Operation } from "../../policy/types.ts";
+import type { ApprovalOutcome } from "../control/types.ts";
+import { sshHostKey } from "../snapshot.ts";
+import type { SessionDriver, SessionHost } from "./driver.ts";
+import { UpstreamChannel } from "./ssh-channel.ts";
+import { SshTransport } from "./ssh-transport.ts";
+
+/** A held client is told again after this long. */
+const REMIND_MS = 30_000;
+
+/** Room for the client's data that is worth telling the machine about. */
+const ROOM_STEP = 256 << 10;
+
+type Held = {
+  readonly ask: SshAsk;
+  readonly approval: string;
+  readonly requirements: string;
+  readonly since: number;
+  readonly reminder: ReturnType<typeof setInterval>;
+};
+
+type Work = { readonly input: SshInput } | { readonly effect: SshEffect };
+
+export class SshDriver implements SessionDriver {
+  readonly #host: SessionHost;
+  readonly #machine = newSshMachine();
+  readonly #transport: SshTransport;
+  readonly #channels = new Map<number, UpstreamChannel>();
+  /** Asks that are held or wait for the Control object's answer. */
+  readonly #held = new Map<number, Held>();
+  readonly #asking = new Set<number>();
+  /** SFTP opens that were approved: the approval covers what is done with their handle. */
+  readonly #approvedOpens = new Set<number>();
+  /** First reads and writes through a handle are recorded, the rest counted (see `#recordOperation`). */
+  readonly #transfers = new Set<string>();
+  #work: Work[] = [];
+  #working = false;
+  #starting = false;
+  #ended = false;
+  #owedToClient = 0;
+
+  constructor(host: SessionHost) {
+    this.#host = host;
+    this.#transport = new SshTransport(sshHostKey(), {
+      write: (bytes) => host.toClient(bytes),
+      payload: (payload) => this.#run({ kind: "clientPayload", payload }),
+      negotiated: (algorithms) => this.#negotiated(algorithms),
+      failed: (reason) => this.#end(refusal("protocol_violation", `the SSH connection failed: ${reason}`)),
+    });
+  }
+
+  readonly processId = 0;
+  #algorithms: Record<string, unknown> = {};
+
+  // What happens to the driver.
+
+  clientBytes(bytes: Uint8Array): void {
+    this.#owedToClient += bytes.length;
+    // SSH's own windows bound what can pile up behind this.
+    this.#transport.receive(bytes);
+  }
+
+  clientEnded(): void {
+    this.#run({ kind: "clientEnded" });
+  }
+
+  terminate(why: Refusal): void {
+    if (this.#ended) return;
+    // Whatever waits is not worth anything any more, and a session that is starting must end too.
+    this.#work = [];
+    this.#starting = false;
+    this.#run({ kind: "terminate", refusal: why });
+    if (!this.#ended) this.#end(why);
+  }
+
+  configChanged(): void {
+    // Nothing is kept of the configuration: the next operation meets the new one.
+  }
+
+  cancel(): boolean {
+    return false;
+  }
+
+  /** The transport's keys cannot be written down, so a live SSH session stays in memory. */
+  freeze(): undefined {
+    return undefined;
+  }
+
+  pump(): void {
+    if (this.#owedToClient > 0 && !this.#starting) {
+      this.#host.clientConsumed(this.#owedToClient);
+      this.#owedToClient = 0;
+    }
+    if (this.#ended) return;
+    const inputs: SshInput[] = [];
+    const room = Math.max(0, LIMITS.ssh.clientBacklog - this.#host.clientQueued());
+    if (room - this.#machine.clientRoom >= ROOM_STEP) inputs.push({ kind: "clientRoom", bytes: room });
+    for (const [id, channel] of this.#channels) {
+      const sent = channel.takeSent();
+      if (sent > 0) inputs.push({ kind: "upstreamSent", channel: id, bytes: sent });
+    }
+    if (inputs.length === 0) return;
+    // A turn of its own: what this delivers has to be recorded before it is sent.
+    this.#host.turn(() => {
+      for (const input of inputs) this.#run(input);
+    });
+  }
+
+  approvalDecided(outcome: ApprovalOutcome): boolean {
+    const held = [...this.#held.values()].find(({ approval }) => approval === outcome.approval);
+    if (held === undefined) return false;
+    this.#unhold(held);
+    const { ask } = held;
+    this.#host.record({
+      type: "approval",
+      operation: ask.id,
+      ...outcome,
+      waited: this.#host.now() - held.since,
+    });
+    if (outcome.outcome === "approved") {
+      void this.#resume(held);
+      return true;
+    }
+    const about = { approval: held.approval };
+    const comment = outcome.comment === undefined ? "" : `: ${outcome.comment}`;
+    this.#refuse(
+      ask,
+      outcome.outcome === "denied"
+        ? refusal("approval_denied", `denied by ${outcome.by.join(", ")}${comment}`, about)
+        : refusal("approval_expired", `nobody decided approval ${held.approval} in time`, {
+            hint: "send it again to ask again",
+            ...about,
+          }),
+    );
+    return true;
+  }
+
+  // The machine.
+
+  #run(input: SshInput): void {
+    this.#work.push({ input });
+    this.#drain();
+  }
+
+  #drain(): void {
+    if (this.#working) return;
+    this.#working = true;
+    try {
+      while (!this.#starting) {
+        const next = this.#work.shift();
+        if (next === undefined) break;
+        if ("effect" in next) this.#do(next.effect);
+        else this.#work.unshift(...stepSsh(this.#machine, next.input).map((effect) => ({ effect })));
+      }
+      if (!this.#starting) for (const channel of this.#channels.values()) channel.log.flush();
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  #do(effect: SshEffect): void {
+    const host = this.#host;
+    switch (effect.kind) {
+      case "send":
+        this.#transport.send(effect.payload);
+        return;
+      case "ask":
+        this.#ask(effect.ask);
+        return;
+      case "withdrawn":
+        this.#withdraw(effect.id, "the client gave up");
+        return;
+      case "authenticated":
+        this.#starting = true;
+        void this.#start(effect.user);
+        return;
+      case "open":
+        void this.#open(effect.channel, effect.target);
+        return;
+      case "toUpstream":
+        this.#channels.get(effect.channel)?.send(effect.bytes);
+        return;
+      case "endUpstream":
+        this.#channels.get(effect.channel)?.end();
+        return;
+      case "closeUpstream":
+        this.#channels.get(effect.channel)?.close();
+        return;
+      case "signalUpstream":
+        if (effect.signal.type === "signal")
+          host.record({ type: "signal", channel: effect.channel, signal: effect.signal.signal });
+        this.#channels.get(effect.channel)?.signal(effect.signal);
+        return;
+      case "acceptForwarded":
+        return;
+      case "consumed":
+        this.#channels.get(effect.channel)?.consumed(effect.credit);
+        return;
+      case "delivered":
+        this.#channels.get(effect.channel)?.log.output(effect.stream, effect.bytes);
+        return;
+      case "received":
+        this.#channels.get(effect.channel)?.log.input(effect.bytes);
+        return;
+      case "resized":
+        host.record({ type: "resize", channel: effect.channel, columns: effect.columns, rows: effect.rows });
+        return;
+      case "refused":
+        return;
+      case "declined":
+        host.record({ type: "declined", what: effect.what });
+        return;
+      case "ended":
+        this.#channelEnded(effect.channel, effect.exit);
+        return;
+      case "end":
+        this.#end(effect.refusal);
+        return;
+    }
+  }
+
+  #negotiated({
+    kex,
+    cs,
+    sc,
+    serverHostKey,
+  }: {
+    kex: string;
+    serverHostKey: string;
+    cs: { cipher: string; mac: string };
+    sc: { cipher: string; mac: string };
+  }): void {
+    this.#algorithms = {
+      kex,
+      hostKey: serverHostKey,
+      cipher: [cs.cipher, sc.cipher],
+      mac: [cs.mac, sc.mac],
+      strict: this.#transport.strict,
+    };
+  }
+
+  // Starting.
+
+  async #start(user: string): Promise<void> {
+    const started = await this.#host.start({
+      type: "session",
+      protocol: "ssh",
+      client: { user, ...this.#algorithms },
+    });
+    this.#host.turn(() => {
+      if (this.#ended || !this.#starting) return;
+      this.#starting = false;
+      if (!started.ok) return this.terminate(started.error);
+      this.#transport.authenticated();
+      this.#drain();
+    });
+  }
+
+  /** The login name at the server: the client's, where the configuration lets it choose, else the first listed. */
+  get #login(): string {
+    const logins = this.#host.resource.logins ?? [];
+    const { user } = this.#machine;
+    return logins.includes(user) ? user : (logins[0] ?? "");
+  }
+
+  async #open(id: number, target: SshTarget): Promise<void> {
+    const channel = this.#newChannel(id, target);
+    this.#channels.set(id, channel);
+    const dialed = await this.#host.dialBack();
+    this.#host.turn(() => {
+      if (this.#ended) return;
+      // The client may have closed it while the connector dialled.
+      if (this.#channels.get(id) !== channel || this.#machine.channels.get(id)?.phase !== "opening") return;
+      if (!dialed.ok) {
+        this.#openFailed(id, dialed.error);
+        return;
+      }
+      const { resource, grant } = this.#host;
+      const login = this.#login;
+      const payload = {
+        protocol: "ssh",
+        resource: resource.name,
+        session: grant.session,
+        ...(login === "" ? {} : { login }),
+        target,
+      };
+      const opened = channel.open(payload, (input) => this.#run(input));
+      if (!opened.ok) this.#openFailed(id, opened.error);
+    });
+  }
+
+  #newChannel(id: number, target: SshTarget): UpstreamChannel {
+    const terminal = "terminal" in target && target.terminal !== undefined;
+    const keep = terminal
+      ? Number.POSITIVE_INFINITY
+      : target.kind === "sftp"
+        ? 0
+        : this.#host.resource.recordResultBytes;
+    return new UpstreamChannel(this.#host, id, target, keep);
+  }
+
+  #openFailed(id: number, why: Refusal): void {
+    this.#host.record({ type: "open_failed", channel: id, code: why.code, reason: why.message });
+    this.#host.notify({ type: "refused", code: why.code, message: why.message });
+    this.#run({ kind: "upstreamOpenFailed", channel: id, refusal: why });
+  }
+
+  #channelEnded(
+    id: number,
+    exit: { readonly status: number } | { readonly signal: string } | undefined,
+  ): void {
+    const channel = this.#channels.get(id);
+    if (channel === undefined) return;
+    channel.log.flush();
+    this.#host.record({
+      type: "channel",
+      channel: id,
+      ...(exit === undefined ? {} : { exit }),
+      ...channel.log.summary(),
+    });
+    this.#channels.delete(id);
+  }
+
+  // Asking.
+
+  #ask(ask: SshAsk): void {
+    this.#asking.add(ask.id);
+    const operation = sshOperation(ask, this.#login);
+    const decision = this.#host.decide(operation);
+    if (decision.effect === "deny") this.#refuse(ask, decision.refusal, operation, decision);
+    else if (decision.effect === "allow" || this.#coveredByOpen(ask)) this.#forward(ask, operation, decision);
+    else void this.#hold(ask, operation, decision);
+  }
+
+  /** Reading through a handle needs no second approval when its opening had one. */
+  #coveredByOpen(ask: SshAsk): boolean {
+    return (
+      ask.kind === "sftp" &&
+      ask.request.openedBy !== undefined &&
+      this.#approvedOpens.has(ask.request.openedBy)
+    );
+  }
+
+  #forward(ask: SshAsk, operation: Operation, decision: Decision, approval?: string): void {
+    this.#asking.delete(ask.id);
+    this.#recordOperation(ask, operation, decision, approval);
+    if (ask.kind === "sftp" && approval !== undefined) this.#approvedOpens.add(ask.id);
+    this.#run({ kind: "verdict", verdict: { id: ask.id, effect: "forward" } });
+  }
+
+  #refuse(ask: SshAsk, why: Refusal, operation = sshOperation(ask, this.#login), decision?: Decision): void {
+    this.#asking.delete(ask.id);
+    const host = this.#host;
+    const effect = why.code === "approval_required" ? "hold" : "deny";
+    host.record({
+      type: "refusal",
+      operation: ask.id,
+      channel: ask.channel,
+      message: ask.kind,
+      text: operation.text,
+      ...describe(operation),
+      decision: { effect, ...(decision === undefined ? {} : { policies: decision.policies }) },
+      code: why.code,
+      reason: why.message,
+      ...(why.approval === undefined ? {} : { approval: why.approval }),
+    });
+    host.count("denied", effect === "deny" ? 1 : 0);
+    const about = why.approval === undefined ? {} : { approval: why.approval };
+    host.notify({ type: "refused", code: why.code, message: why.message, ...about });
+    this.#run({ kind: "verdict", verdict: { id: ask.id, effect: "refuse", refusal: why } });
+  }
+
+  #recordOperation(
+    ask: SshAsk,
+    operation: Operation,
+    decision: Decision,
+    approval: string | undefined,
+  ): void {
+    if (ask.kind === "sftp" && approval === undefined && this.#sameTransfer(ask)) return;
+    this.#host.count("operations", 1);
+    this.#host.record({
+      type: "operation",
+      operation: ask.id,
+      channel: ask.channel,
+      kind: ask.kind,
+      text: operation.text,
+      ...(ask.kind === "exec" ? { command: toBase64(ask.command) } : {}),
+      ...("terminal" in ask ? { terminal: ask.terminal, environment: ask.environment } : {}),
+      ...describe(operation),
+      decision: { effect: decision.effect, policies: decision.policies },
+      ...(approval === undefined ? {} : { approval }),
+    });
+  }
+
+  /** A file is read or written in many requests: the first of each kind on each open file stands for them. */
+  #sameTransfer(ask: Extract<SshAsk, { kind: "sftp" }>): boolean {
+    const { operation, openedBy } = ask.request;
+    if (openedBy === undefined || !["read", "write", "readdir"].includes(operation)) return false;
+    const key = `${openedBy} ${operation}`;
+    if (this.#transfers.has(key)) return true;
+    this.#transfers.add(key);
+    return false;
+  }
+
+  // Holding.
+
+  async #hold(
+    ask: SshAsk,
+    operation: Operation,
+    decision: Extract<Decision, { effect: "hold" }>,
+  ): Promise<void> {
+    const host = this.#host;
+    const held = this.#heldOperation(ask, operation);
+    const groups = decision.requirements.map(({ group }) => group).join(" and ");
+    host.count("held", 1);
+    host.record({
+      type: "hold",
+      operation: ask.id,
+      channel: ask.channel,
+      text: held.text,
+      ...describe(operation),
+      hash: held.hash,
+      requirements: decision.requirements,
+      policies: decision.policies,
+    });
+    const started = await host.hold({
+      operation: held,
+      decision,
+      expiresAt: host.now() + LIMITS.time.approval,
+    });
+    host.turn(() => {
+      if (this.#ended || !this.#asking.has(ask.id)) {
+        if (started.state === "waiting") host.withdraw(started.approval);
+        return;
+      }
+      if (started.state === "refused") return this.#refuse(ask, started.refusal, operation, decision);
+      if (started.state === "granted") return this.#forward(ask, operation, decision, started.approval);
+      const { approval, url } = started;
+      const since = host.now();
+      const remind = (): void => {
+        const seconds = Math.round((host.now() - since) / 1000);
+        host.turn(() =>
+          this.#notice(ask, `still held for ${groups} after ${seconds} s (approval ${approval})`),
+        );
+      };
+      const requirements = JSON.stringify(decision.requirements);
+      this.#held.set(ask.id, {
+        ask,
+        approval,
+        requirements,
+        since,
+        reminder: setInterval(remind, REMIND_MS),
+      });
+      host.notify({ type: "held", approval, url, waiting: true });
+      const reason = decision.policies.flatMap((policy) => policy.reason ?? []).join("; ");
+      this.#notice(
+        ask,
+        `held for approval by ${groups}${reason === "" ? "" : `: ${reason}`} (approval ${approval})`,
+      );
+      this.#notice(
+        ask,
+        `it runs as soon as somebody of ${groups} approves it: sally approvals approve ${approval}; press Ctrl-C to give up`,
+      );
+    });
+  }
+
+  #notice(ask: SshAsk, text: string): void {
+    if (!this.#ended) this.#run({ kind: "notice", id: ask.id, text });
+  }
+
+  /** The operation was approved: it is decided anew, as policy may have changed while it waited. */
+  async #resume(held: Held): Promise<void> {
+    const used = await this.#host.useApproval(held.approval);
+    this.#host.turn(() => {
+      const { ask } = held;
+      if (this.#ended || !this.#asking.has(ask.id)) return;
+      if (!used.ok) return this.#refuse(ask, used.error);
+      const operation = sshOperation(ask, this.#login);
+      const decision = this.#host.decide(operation);
+      if (decision.effect === "deny") return this.#refuse(ask, decision.refusal, operation, decision);
+      if (decision.effect === "hold" && JSON.stringify(decision.requirements) !== held.requirements) {
+        const message = "policy asks for another approval than when this was held";
+        return this.#refuse(
+          ask,
+          refusal("approval_expired", message, { hint: "send it again" }),
+          operation,
+          decision,
+        );
+      }
+      this.#forward(ask, operation, decision, held.approval);
+    });
+  }
+
+  #unhold(held: Held): void {
+    clearInterval(held.reminder);
+    this.#held.delete(held.ask.id);
+  }
+
+  #withdraw(id: number, why: string): void {
+    this.#asking.delete(id);
+    const held = this.#held.get(id);
+    if (held === undefined) return;
+    this.#unhold(held);
+    this.#host.record({ type: "withdrawn", operation: id, approval: held.approval, reason: why });
+    this.#host.withdraw(held.approval);
+  }
+
+  /** The operation as reviewers see it, bound to its exact bytes and circumstances by its hash. */
+  #heldOperation(ask: SshAsk, operation: Operation): HeldOperation {
+    const { resource } = this.#host;
+    const exact = ask.kind === "exec" ? { ...ask, command: toBase64(ask.command) } : ask;
+    const { id: _id, channel: _channel, ...what } = exact;
+    const request = "request" in what ? { ...what, request: { ...what.request, openedBy: undefined } } : what;
+    const hash = createHash("sha256").update(
+      JSON.stringify([resource.name, resource.protocol, this.#login, request]),
+    );
+    return {
+      action: [...new Set(operation.actions.map(({ action }) => action))],
+      text: operation.text,
+      hash: hash.digest("hex"),
+    };
+  }
+
+  // Ending.
+
+  #end(why: Refusal | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#work = [];
+    for (const id of [...this.#held.keys()]) this.#withdraw(id, why?.message ?? "the session has ended");
+    for (const [id] of this.#channels) this.#channelEnded(id, undefined);
+    this.#transport.close();
+    this.#host.end(why);
+  }
+}
+
+/** Names of the actions and what they are about, for the recording. */
+function describe(operation: Operation): Record<string, unknown> {
+  return {
+    actions: [...new Set(operation.actions.map(({ action }) => action))],
+    facts: operation.actions.map(({ facts }) => facts),
+  };
+}
