@@ -160,8 +160,13 @@ function endedFailure({ code, message }: { code: string; message: string }): Fai
   return { exit: exitFor(code), message, code };
 }
 
-function lostFailure({ message }: CloseReason): Failure {
-  return { exit: EXIT.unreachable, message: message === "" ? "the gateway closed the connection" : message };
+function lostFailure({ code, message }: CloseReason): Failure {
+  if (code !== "tunnel_lost") return { exit: exitFor(code), message, code };
+  return {
+    exit: EXIT.unreachable,
+    message: "the connection to the gateway was lost",
+    hint: "whether the last statement took effect is for the database to say",
+  };
 }
 
 /** A session token lasts 15 minutes; this long before its end a fresh one is sent on the same tunnel. */

@@ -256,6 +256,21 @@ describe("sally psql", () => {
   });
 });
 
+describe("a gateway that crashes", () => {
+  it("is reported as lost, with 6, and the client's connection ends", async () => {
+    const { done } = start(["psql", "shop-db", "--", "-c", "select pg_sleep(30)"], environment);
+    await until(() => gateway.connections.length === 1);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    gateway.connections[0]?.cut();
+    const ran = await done;
+    expect(ran.code).toBe(6);
+    expect(ran.err).toContain(
+      "sally: the connection to the gateway was lost\n  hint: whether the last statement took effect is for the database to say\n",
+    );
+    expect(ran.err).toContain("server closed the connection unexpectedly");
+  });
+});
+
 describe("sally run", () => {
   const show =
     "console.log(JSON.stringify([process.env.PGHOST, process.env.PGPORT, process.env.PGDATABASE, process.env.PGUSER, process.env.PGSSLMODE, process.env.PGGSSENCMODE, process.env.DATABASE_URL]))";

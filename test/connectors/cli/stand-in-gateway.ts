@@ -25,6 +25,8 @@ export type Connected = {
   readonly resource: string;
   readonly headers: IncomingMessage["headers"];
   readonly controls: string[];
+  /** Cuts the WebSocket without a word, as a gateway that crashed. */
+  readonly cut: () => void;
 };
 
 export type StandIn = {
@@ -103,7 +105,14 @@ export async function startStandIn(options: {
           allowHalfOpen: true,
           noDelay: true,
         });
-        standIn.connections.push({ tunnel, upstream, resource, headers: request.headers, controls });
+        standIn.connections.push({
+          tunnel,
+          upstream,
+          resource,
+          headers: request.headers,
+          controls,
+          cut: () => webSocket.terminate(),
+        });
         for (const notice of standIn.notices.get(resource) ?? []) tunnel.control(notice);
         channel.on("error", () => upstream.destroy());
         upstream.on("error", () => channel.destroy());
