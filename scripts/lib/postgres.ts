@@ -8,6 +8,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { chmod, chown, mkdir, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { dirname, join, resolve, sep } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
@@ -170,13 +171,18 @@ async function writeOwned(file: string, text: string, user: User | undefined): P
   if (user !== undefined) await chown(file, user.uid, user.gid);
 }
 
-/** Whether `user` may pass through every directory above `path` (a clone under /root is closed to others). */
-function canEnter(path: string, user: User): boolean {
+/**
+ * Whether `user` may pass through every directory above `path` (a clone under /root is closed to others). Our own
+ * directories below the system's temporary one, which `mkdtemp` closes, are opened for passing through.
+ */
+async function canEnter(path: string, user: User): Promise<boolean> {
   for (let directory = dirname(path); ; directory = dirname(directory)) {
     if (existsSync(directory)) {
       const { mode, uid, gid } = statSync(directory);
       const bits = uid === user.uid ? mode >> 6 : gid === user.gid ? mode >> 3 : mode;
-      if ((bits & 1) === 0) return false;
+      const temporary = directory.startsWith(`${tmpdir()}${sep}`) && uid === process.getuid?.();
+      if ((bits & 1) === 0 && !temporary) return false;
+      if ((bits & 1) === 0) await chmod(directory, (mode & 0o777) | 0o011);
     }
     if (dirname(directory) === directory) return true;
   }
@@ -187,7 +193,7 @@ function canEnter(path: string, user: User): boolean {
  * symbolic link in its place.
  */
 async function reachableDataDirectory(wanted: string, user: User | undefined): Promise<string> {
-  if (user === undefined || canEnter(wanted, user)) {
+  if (user === undefined || (await canEnter(wanted, user))) {
     await mkdir(wanted, { recursive: true, mode: 0o700 });
     if (user !== undefined) await chown(wanted, user.uid, user.gid);
     return wanted;
@@ -208,7 +214,7 @@ async function reachableDataDirectory(wanted: string, user: User | undefined): P
 
 /** The binaries where they are, or a copy that the server's user can reach. */
 async function reachableBinaries(binaries: string, user: User | undefined): Promise<string> {
-  if (user === undefined || canEnter(join(binaries, "postgres"), user)) return binaries;
+  if (user === undefined || (await canEnter(join(binaries, "postgres"), user))) return binaries;
   const tree = dirname(binaries);
   const { mtimeMs, size } = await stat(join(binaries, "postgres"));
   const copy = join(await privateBase(), `postgres-${fingerprint(`${tree}${sep}${mtimeMs}${sep}${size}`)}`);

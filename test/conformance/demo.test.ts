@@ -2,7 +2,7 @@
  * `npm start` as a user runs it: its own process, its own state, killed and started again.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmod, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { type Server, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,7 +29,6 @@ const demos: ChildProcess[] = [];
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "sallyport-demo-"));
-  await chmod(directory, 0o711);
 });
 afterEach(async () => {
   for (const child of demos.splice(0)) {
@@ -87,7 +86,6 @@ function select(ready: Ready, user: string, sql: string): Promise<SallyResult> {
 type Listed = {
   readonly pid: number;
   readonly parent: number;
-  readonly session: number;
   readonly args: string;
 };
 

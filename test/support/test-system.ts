@@ -1,7 +1,4 @@
 /** A system as the tests need it: the demo's configuration and a second, empty database without masks. */
-import { chmod, mkdir } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { BuiltWorker } from "../../scripts/build/worker.ts";
 import { OIDC_USER_NAMES, type OidcUserName } from "../../scripts/lib/oidc-users.ts";
 import { type System, type SystemOptions, demoConfiguration, startSystem } from "../../scripts/lib/system.ts";
@@ -27,11 +24,6 @@ export const SCRATCH_RESOURCE = "scratch-db";
 
 /** A system as the tests need it: the demo's configuration and `scratch-db`. */
 export async function startTestSystem(options: SystemOptions): Promise<System> {
-  await mkdir(options.directory, { recursive: true });
-  // PostgreSQL's server runs as another user when the tests run as root.
-  for (const path of [options.directory, join(options.directory, "..")]) {
-    if (path.startsWith(tmpdir()) && path !== tmpdir()) await chmod(path, 0o711);
-  }
   return startSystem({
     unsafe: true,
     databases: ["scratch"],
