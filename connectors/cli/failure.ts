@@ -1,5 +1,5 @@
 /** What a command that did not do its work says, and the exit code it gives (DESIGN section 10). */
-import { type Refusal, EXIT, REFUSALS, isRefusalCode } from "../../wire/refusals.ts";
+import { EXIT, REFUSALS, isRefusalCode } from "../../wire/refusals.ts";
 import type { Err } from "../../wire/result.ts";
 
 export type Failure = {
@@ -33,10 +33,6 @@ export function usage(message: string, hint?: string): Err<Failure> {
 /** The exit code for a refusal code; one that this version does not know counts as a plain failure. */
 export function exitFor(code: string): number {
   return isRefusalCode(code) ? REFUSALS[code].exit : EXIT.failed;
-}
-
-export function fromRefusal(refused: Refusal): Failure {
-  return { ...refused, exit: exitFor(refused.code) };
 }
 
 /** A short, lower-case reason out of whatever a system call threw. */
