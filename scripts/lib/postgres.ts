@@ -193,6 +193,7 @@ async function canEnter(path: string, user: User): Promise<boolean> {
  * symbolic link in its place.
  */
 async function reachableDataDirectory(wanted: string, user: User | undefined): Promise<string> {
+  await mkdir(dirname(wanted), { recursive: true });
   if (user === undefined || (await canEnter(wanted, user))) {
     await mkdir(wanted, { recursive: true, mode: 0o700 });
     if (user !== undefined) await chown(wanted, user.uid, user.gid);
@@ -203,7 +204,6 @@ async function reachableDataDirectory(wanted: string, user: User | undefined): P
   // Without the link the state was thrown away (rm -rf .demo): start afresh there, too.
   if (!existsSync(wanted)) {
     await rm(elsewhere, { recursive: true, force: true });
-    await mkdir(dirname(wanted), { recursive: true });
     await rm(wanted, { force: true });
     await symlink(elsewhere, wanted);
   }
