@@ -51,12 +51,12 @@ export type AnalysedStatement = {
   readonly prepare?: { readonly name: string; readonly inner: AnalysedStatement };
   /**
    * EXECUTE, also inside EXPLAIN and CREATE TABLE AS: the prepared statement's actions belong to this
-   * statement too (`explained` of them when `explainOnly`).
+   * statement too: see `withPrepared`.
    */
   readonly execute?: { readonly name: string; readonly node: Node; readonly explainOnly: boolean };
   /** DEALLOCATE; no name means ALL. */
   readonly deallocate?: { readonly name: string | undefined };
-  /** Cursors; no name means ALL (CLOSE only). FETCH and MOVE run the declared statement. */
+  /** Cursors; no name means ALL (CLOSE only). FETCH and MOVE run the declared statement: see `withPrepared`. */
   readonly cursor?: {
     readonly op: "declare" | "fetch" | "move" | "close";
     readonly name: string | undefined;
@@ -78,6 +78,16 @@ type Extra = Partial<
  */
 export function analyse(statement: ParsedStatement): Result<AnalysedStatement, Refusal> {
   return analyseNode(statement.node, statement, 0);
+}
+
+/**
+ * EXECUTE, FETCH or MOVE together with the statement that its name stands for: what it does as a whole. The
+ * same goes for EXECUTE inside EXPLAIN and CREATE TABLE AS.
+ */
+export function withPrepared(use: AnalysedStatement, prepared: AnalysedStatement): AnalysedStatement {
+  if (use.execute?.explainOnly !== true) return union(use, prepared);
+  const reads = [...new Set([...prepared.reads, ...prepared.writes])];
+  return union(use, { ...prepared, actions: explained(prepared), reads, writes: [], ddl: false });
 }
 
 /**
