@@ -18,7 +18,7 @@ export type OpenSession = {
 };
 
 /** How long the server may take to finish and end its side once the client has said Terminate. */
-const ORDERLY_END = 5_000;
+const ORDERLY_END = 2_000;
 const TERMINATE = terminate();
 
 /** Joins the two; resolves when the server connection is gone. */

@@ -16,6 +16,13 @@ import { type OpenFailure, closeReason, failureFields } from "./failure.ts";
 import { type LoggedIn, login, parameterProblem } from "./login.ts";
 import { relay } from "./session.ts";
 
+/**
+ * The server looks for its client while it runs a statement, so that a connector that was killed, and can cancel
+ * nothing any more, leaves nothing running (PostgreSQL 14 and newer, on systems that can tell).
+ */
+const CHECK_CONNECTION = "client_connection_check_interval";
+const CHECK_EVERY = "5s";
+
 /** A resource and how to log in to it. */
 export type Server = {
   readonly resource: string;
@@ -72,13 +79,27 @@ async function readAuthorities(path: string): Promise<Result<string, string>> {
   return ok(pem);
 }
 
+type Opened = { readonly connection: Connection; readonly login: LoggedIn };
+
 /** Connects and logs in. `signal` gives up; the whole takes at most LIMITS.time.upstreamOpen. */
 export async function openServer(
   server: Server,
   parameters: Readonly<Record<string, string>>,
   signal: AbortSignal,
-): Promise<Result<{ connection: Connection; login: LoggedIn }, OpenFailure>> {
+): Promise<Result<Opened, OpenFailure>> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.time.upstreamOpen)]);
+  const opened = await attempt(server, { ...parameters, [CHECK_CONNECTION]: CHECK_EVERY }, bounded);
+  // A system that cannot tell refuses the setting, and so does a pooler that does not know it.
+  if (opened.ok || opened.error.step !== "login" || !opened.error.detail.includes(CHECK_CONNECTION))
+    return opened;
+  return attempt(server, parameters, bounded);
+}
+
+async function attempt(
+  server: Server,
+  parameters: Readonly<Record<string, string>>,
+  bounded: AbortSignal,
+): Promise<Result<Opened, OpenFailure>> {
   const password = await server.credential.password(performance.now());
   if (!password.ok) return err({ step: "credential", detail: password.error });
   const connection = await connect(server.target, bounded);

@@ -433,6 +433,27 @@ describe("a connector process", () => {
     tunnel.close();
   });
 
+  it("leaves nothing running when it is killed and can cancel nothing any more", async () => {
+    const enrolled = await ConnectorProcess.start(
+      { ...config(), stateDirectory: join(connector.directory, "state"), joinToken: undefined },
+      { SHOP_DB_PASSWORD: password },
+    );
+    try {
+      const before = gateway.controls.length;
+      await gateway.until(() => gateway.controls.length > before);
+      const { channel } = await gateway.channel("shop-db", OPEN);
+      channel.write(query("SELECT count(*) FROM generate_series(1, 100000000000)"));
+      expect(await eventually(async () => (await running()) === 1)).toBe(true);
+      enrolled.child.kill("SIGKILL");
+      expect(await eventually(async () => (await running()) === 0, 15_000)).toBe(true);
+    } finally {
+      await enrolled.stop();
+    }
+    const before = gateway.controls.length;
+    gateway.controls[gateway.controls.length - 2]?.terminate();
+    await gateway.until(() => gateway.controls.length > before);
+  });
+
   it("drains on SIGTERM: no new opens, live sessions go on, then it ends with 0", async () => {
     const directoryOfKey = await readFile(join(connector.directory, "state", "enrolment.json"), "utf8");
     expect(JSON.parse(directoryOfKey)).toEqual({ gateway: gateway.url, name: "demo" });

@@ -114,6 +114,21 @@ describe("a hostile server", () => {
     if (opened.ok) opened.value.connection.stream.destroy();
   });
 
+  it("that cannot look for its client is asked without it", async () => {
+    const asked: boolean[] = [];
+    const port = await serve((socket) => {
+      // The StartupMessage has been taken by `serve`; only what is answered differs.
+      asked.push(true);
+      const refusal =
+        'SFATAL\0VFATAL\0C22023\0Minvalid value for parameter "client_connection_check_interval": 5000\0\0';
+      socket.write(asked.length === 1 ? typed("E", refusal) : Buffer.concat([OK, SETTINGS, READY]));
+    });
+    const opened = await open(port);
+    expect(opened.ok).toBe(true);
+    expect(asked).toHaveLength(2);
+    if (opened.ok) opened.value.connection.stream.destroy();
+  });
+
   it("is given up on an iteration count that would burn hours", async () => {
     const opened = await open(
       await serve((socket) => {
