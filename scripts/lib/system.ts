@@ -90,7 +90,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
 
   try {
     progress("building the gateway");
-    const worker = options.worker ?? (await buildWorker());
+    const worker = options.worker ?? (await buildWorker({ directory: join(directory, "worker") }));
 
     progress("starting PostgreSQL");
     const postgres =
