@@ -132,11 +132,47 @@ export const LIMITS = {
     /** Requests that wait behind one that is being decided. */
     parked: 1_024,
   },
+  tasks: {
+    /** Tasks from the root to the deepest. */
+    depth: 8,
+    /** JSON of one request's authorization_details. */
+    details: 4 << 10,
+    /** Rights of one task, and values in one of their lists. */
+    rights: 16,
+    values: 64,
+    /** Characters of a task's name. */
+    name: 128,
+    /** Who acts for whom in one token (RFC 8693 section 4.1), the subject aside. */
+    actors: 8,
+    /** Tasks of one principal that have not ended. */
+    open: 10_000,
+  },
+  proofs: {
+    /** Characters of a DPoP proof (RFC 9449). */
+    length: 4 << 10,
+    /** Proofs of one key, and of all keys, that are remembered at once. */
+    perKey: 2_000,
+    all: 100_000,
+  },
+  exchange: {
+    /** Refused token requests of one source in a minute, before further ones are turned away unread. */
+    failures: 30,
+    /** Where the platform does not say who the source is, all of them together. */
+    failuresUnknownSource: 600,
+    /** Sources that are counted at once. */
+    sources: 10_000,
+  },
   time: {
     /** A ticket for dialling back. */
     ticket: 30_000,
     /** Our own session token. */
     sessionToken: 15 * 60_000,
+    /** A task, from its start to its deadline. */
+    task: 24 * 60 * 60_000,
+    /** A DPoP proof after it was made. */
+    proof: 60_000,
+    /** A new signing key is published this long before it signs. */
+    keyPublished: 2 * 60_000,
     /** A connector's own token for its control socket. */
     connectorToken: 60_000,
     /** A join token for enrolling a connector. */
