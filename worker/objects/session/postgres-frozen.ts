@@ -11,6 +11,7 @@ export type FrozenPostgres = {
   readonly processId: number;
   readonly secretKey: Uint8Array;
   readonly status: "I" | "T" | "E";
+  readonly hiding: boolean;
   readonly channel: number | undefined;
   readonly portals: ReadonlyMap<number, { readonly kept: Kept; approved: boolean }>;
 };

@@ -22,6 +22,7 @@ import {
   type Ask,
   type BindParameters,
   type Effect,
+  type Guard,
   type Input,
   OPEN_GUARD,
 } from "../../../wire/postgres/machine-types.ts";
@@ -103,6 +104,10 @@ export class PostgresDriver implements SessionDriver {
   #channel: number | undefined;
   #status: "I" | "T" | "E" = "I";
   #held: Held | undefined;
+  /** Something in the open transaction touched masked values: a deferred check may speak of them at its end. */
+  #hiding = false;
+  /** Asks that were refused here, so that refusals of the machine's own are told apart. */
+  readonly #refused = new Map<number, Ask>();
   /** DDL went to the server in a transaction that has not ended. */
   #changing = false;
   #ended = false;
@@ -128,6 +133,7 @@ export class PostgresDriver implements SessionDriver {
     this.#processId = kept.processId;
     this.#secretKey = kept.secretKey;
     this.#status = kept.status;
+    this.#hiding = kept.hiding;
     this.#channel = kept.channel;
     for (const [id, portal] of kept.portals) this.#portals.set(id, portal);
     if (this.#channel !== undefined) host.listen(this.#channel, this.#channelHandler());
@@ -229,6 +235,7 @@ export class PostgresDriver implements SessionDriver {
       processId: this.#processId,
       secretKey: this.#secretKey,
       status: this.#status,
+      hiding: this.#hiding,
       channel: this.#channel,
       portals: this.#portals,
     });
@@ -288,7 +295,10 @@ export class PostgresDriver implements SessionDriver {
         this.#failed(effect.id, effect.sqlstate, effect.message);
         return;
       case "refused":
+        this.#refusalTold(effect.id, effect.refusal);
+        return;
       case "skipped":
+        this.#refused.delete(effect.id);
         ended(this.#prepared, effect.id);
         this.#running.delete(effect.id);
         return;
@@ -513,7 +523,7 @@ export class PostgresDriver implements SessionDriver {
       verdict: {
         id: ask.id,
         effect: "forward",
-        guard: judged.guard,
+        guard: this.#guardOf(judged),
         ...(judged.sql === undefined || ask.kind === "bind" || ask.kind === "execute"
           ? {}
           : { sql: judged.sql }),
@@ -521,25 +531,50 @@ export class PostgresDriver implements SessionDriver {
     });
   }
 
+  /** Errors of a deferred check come with COMMIT or SET CONSTRAINTS, whose own guard would be open. */
+  #guardOf(judged: Judged): Guard {
+    if (judged.guard.hideErrorDetail) this.#hiding = true;
+    return this.#hiding && !judged.guard.hideErrorDetail
+      ? { ...judged.guard, hideErrorDetail: true }
+      : judged.guard;
+  }
+
   #refuse(ask: Ask, why: Refusal, judged?: Judged): void {
-    const host = this.#host;
     const text = "sql" in ask ? { text: ask.sql } : {};
+    const policies = judged === undefined ? {} : { policies: judged.decision.policies };
+    const about = { message: ask.kind, ...text, ...(judged === undefined ? {} : describe(judged)) };
+    this.#recordRefusal(ask.id, why, about, policies);
+    this.#refused.set(ask.id, ask);
+    this.#run({ kind: "verdict", verdict: { id: ask.id, effect: "refuse", refusal: why } });
+  }
+
+  /** The client has its answer. What the machine refused without asking has to be recorded still. */
+  #refusalTold(id: number, why: Refusal): void {
+    const ask = this.#refused.get(id);
+    if (ask === undefined) this.#recordRefusal(id, why);
+    this.#refused.delete(id);
+    // What the server was sent in place of a refused Parse of the unnamed statement drops the former one.
+    ended(this.#prepared, id, ask?.kind === "parse" && ask.name === "");
+    this.#running.delete(id);
+  }
+
+  /** A refusal in the recording, in the session's counts and to the shim. */
+  #recordRefusal(operation: number, why: Refusal, about: object = {}, policies: object = {}): void {
+    const host = this.#host;
     const effect = why.code === "approval_required" ? "hold" : "deny";
+    const approval = why.approval === undefined ? {} : { approval: why.approval };
+    const { code, message } = why;
     host.record({
       type: "refusal",
-      operation: ask.id,
-      message: ask.kind,
-      ...text,
-      ...(judged === undefined ? {} : describe(judged)),
-      decision: { effect, ...(judged === undefined ? {} : { policies: judged.decision.policies }) },
-      code: why.code,
-      reason: why.message,
-      ...(why.approval === undefined ? {} : { approval: why.approval }),
+      operation,
+      ...about,
+      decision: { effect, ...policies },
+      code,
+      reason: message,
+      ...approval,
     });
     host.count("denied", effect === "deny" ? 1 : 0);
-    const about = why.approval === undefined ? {} : { approval: why.approval };
-    host.notify({ type: "refused", code: why.code, message: why.message, ...about });
-    this.#run({ kind: "verdict", verdict: { id: ask.id, effect: "refuse", refusal: why } });
+    host.notify({ type: "refused", code, message, ...approval });
   }
 
   #recordOperation(ask: Ask, judged: Judged, decision: Decision, approval: string | undefined): void {
@@ -750,6 +785,7 @@ export class PostgresDriver implements SessionDriver {
       if (running !== undefined && running.ask.kind !== "parse") this.#running.delete(id);
     }
     if (status !== "I") return;
+    this.#hiding = false;
     transactionEnded(this.#prepared);
     if (this.#running.size === 0) this.#portals.clear();
     if (this.#changing) {
