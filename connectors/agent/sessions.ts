@@ -71,7 +71,7 @@ export class Sessions {
     const tunnel = new TunnelSocket(dialled.value, {
       onOpen: (channel, payload) => void this.#serve(resource, channel, payload, log),
       onClosed: (reason) => {
-        log.info("session gone", { reason: reason.code });
+        log.info("session gone", { reason: reason.code, detail: reason.message });
         this.#ended(open.session);
       },
     });

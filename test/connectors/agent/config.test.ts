@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,27 +5,12 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadConfig } from "../../../connectors/agent/config.ts";
 import { parseAddress } from "../../../connectors/agent/postgres/config.ts";
 import { formatProblem } from "../../../connectors/lib/config-file.ts";
+import { makeAuthority } from "./certificates.ts";
 
 let directory: string;
-beforeAll(() => {
+beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "config-test-"));
-  execFileSync(
-    "openssl",
-    [
-      "req",
-      "-x509",
-      "-nodes",
-      "-newkey",
-      "ed25519",
-      "-subj",
-      "/CN=x",
-      "-keyout",
-      join(directory, "k"),
-      "-out",
-      join(directory, "ca.pem"),
-    ],
-    { stdio: "ignore" },
-  );
+  await makeAuthority(directory, "ca", "ed25519");
   writeFileSync(join(directory, "not-a-ca.pem"), "hello");
   writeFileSync(
     join(directory, "broken.pem"),
@@ -63,7 +47,7 @@ describe("the connector's config", () => {
     expect(await problems(GOOD.replace("127.0.0.1:5433", "db.internal") + "    tls: on\n")).toEqual([]);
     expect(await problems(GOOD.replace("127.0.0.1:5433", "db.internal") + "    tls: off\n")).toEqual([]);
     expect(
-      await problems(GOOD.replace("127.0.0.1:5433", "db.internal") + `    ca: ${directory}/ca.pem\n`),
+      await problems(GOOD.replace("127.0.0.1:5433", "db.internal") + `    ca: ${directory}/ca.crt\n`),
     ).toEqual([]);
     expect(await problems(GOOD.replace("127.0.0.1:5433", "/run/postgresql/.s.PGSQL.5432"))).toEqual([]);
   });

@@ -78,7 +78,7 @@ describe("the control socket", () => {
     await gateway.until(() => gateway.messages.filter((message) => message.type === "ping").length >= 6);
     expect(gateway.attempts).toHaveLength(1);
     gateway.controls.at(-1)?.removeAllListeners("message");
-    await gateway.until(() => gateway.attempts.length === 2, 3000);
+    await gateway.until(() => gateway.attempts.length === 2, 5000);
     expect(lines.join("")).toContain("the gateway does not answer");
   });
 
