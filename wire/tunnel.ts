@@ -119,9 +119,7 @@ export function decodeFrame(bytes: Uint8Array): Result<Frame, TunnelError> {
   const payload = bytes.subarray(HEADER);
   switch (bytes[0]) {
     case FrameKind.DATA:
-      return payload.length === 0
-        ? err("payload_malformed")
-        : ok({ kind: "data", channel, bytes: payload });
+      return payload.length === 0 ? err("payload_malformed") : ok({ kind: "data", channel, bytes: payload });
     case FrameKind.CREDIT: {
       if (payload.length !== 4) return err("payload_malformed");
       const amount = readUint32(payload, 0);
@@ -134,8 +132,7 @@ export function decodeFrame(bytes: Uint8Array): Result<Frame, TunnelError> {
     case FrameKind.SIGNAL: {
       const json = decodeJson(payload);
       if (!json.ok) return json;
-      const kind =
-        bytes[0] === FrameKind.OPEN ? "open" : bytes[0] === FrameKind.OPENED ? "opened" : "signal";
+      const kind = bytes[0] === FrameKind.OPEN ? "open" : bytes[0] === FrameKind.OPENED ? "opened" : "signal";
       return ok({ kind, channel, payload: json.value });
     }
     case FrameKind.CLOSE: {
@@ -222,8 +219,7 @@ function register(
   openedBy: "us" | "peer" | undefined,
 ): Result<Channel, TunnelError> {
   if (channel <= tunnel.highest[parity(channel)]) return err("channel_in_use");
-  if (Object.keys(tunnel.channels).length >= LIMITS.tunnel.channels)
-    return err("channels_over_limit");
+  if (Object.keys(tunnel.channels).length >= LIMITS.tunnel.channels) return err("channels_over_limit");
   const window = LIMITS.tunnel.window;
   const added: Channel = {
     phase,
@@ -316,8 +312,7 @@ export function sendable(tunnel: Tunnel, channel: number): number {
 /** Accounts for `length` bytes that we send; the caller asked `sendable` first. */
 export function spend(tunnel: Tunnel, channel: number, length: number): void {
   const state = tunnel.channels[channel];
-  if (state === undefined || length > state.sendCredit)
-    throw new Error("spent more credit than there is");
+  if (state === undefined || length > state.sendCredit) throw new Error("spent more credit than there is");
   state.sendCredit -= length;
 }
 

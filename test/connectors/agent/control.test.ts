@@ -15,7 +15,7 @@ import { GatewayStandIn } from "./gateway-stand-in.ts";
 
 const FAST: Partial<ControlTiming> = {
   ping: 30,
-  silence: 120,
+  silence: 1000,
   firstDelay: 10,
   longestDelay: 40,
   settled: 1000,
