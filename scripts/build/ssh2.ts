@@ -4,6 +4,8 @@
  *
  *  - its native addon, `cpu-features` and the WebAssembly poly1305 do not exist in workerd, and chacha20 is
  *    never offered (worker/objects/session/ssh-transport.ts);
+ *  - it asks `crypto.diffieHellman` for X25519 only, and workerd's cannot use a public key that was imported
+ *    ("Failed to derive shared diffie-hellman secret"): it gets noble's;
  *  - its compression reaches into Node's private zlib handle; only `none` is offered;
  *  - the signature algorithms that it tells a client about name SHA-1 and DSA, which it would not take.
  *
@@ -14,6 +16,14 @@ import { readFile } from "node:fs/promises";
 import type { Plugin } from "esbuild";
 
 const STUBS: Readonly<Record<string, string>> = {
+  crypto: `
+    import { x25519 } from "@noble/curves/ed25519.js";
+    export * from "node:crypto";
+    const raw = (key, type) => new Uint8Array(key.export({ type, format: "der" })).slice(-32);
+    export function diffieHellman({ privateKey, publicKey }) {
+      // Throws for the points of small order that give a secret of zeros (RFC 8731 section 3).
+      return Buffer.from(x25519.getSharedSecret(raw(privateKey, "pkcs8"), raw(publicKey, "spki")));
+    }`,
   "sshcrypto.node": "throw new Error('no native addon in a Worker');",
   "cpu-features": "module.exports = () => ({});",
   "poly1305.js": "module.exports = async () => ({ _malloc() { return 0; }, cwrap() { return undefined; } });",
@@ -40,7 +50,7 @@ export function ssh2Transport(): Plugin {
     name: "ssh2-transport",
     setup(builder) {
       builder.onResolve(
-        { filter: /(sshcrypto\.node|poly1305\.js|\/zlib\.js|^cpu-features)$/ },
+        { filter: /(sshcrypto\.node|poly1305\.js|\/zlib\.js|^cpu-features|^crypto)$/ },
         ({ path, importer }) => {
           if (!/[\\/]ssh2[\\/]lib[\\/]/.test(importer)) return undefined;
           return { path: path.slice(path.lastIndexOf("/") + 1), namespace: "ssh2-stub" };
@@ -49,6 +59,7 @@ export function ssh2Transport(): Plugin {
       builder.onLoad({ filter: /./, namespace: "ssh2-stub" }, ({ path }) => ({
         contents: STUBS[path] ?? "",
         loader: "js",
+        resolveDir: import.meta.dirname,
       }));
       builder.onLoad({ filter: /[\\/]ssh2[\\/]lib[\\/]protocol[\\/]Protocol\.js$/ }, async ({ path }) => {
         const text = await readFile(path, "utf8");
