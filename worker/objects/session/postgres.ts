@@ -152,6 +152,8 @@ export class PostgresDriver implements SessionDriver {
 
   clientEnded(): void {
     this.#withdraw("the client has gone");
+    // What it asked for last must not run on for nobody.
+    if (this.#running.size > 0 && this.#channel !== undefined) this.#host.signalChannel(this.#channel, { type: "cancel" });
     this.#run({ kind: "clientEnded" });
     if (!this.#ended) this.#end(undefined);
   }
