@@ -1,8 +1,24 @@
 import { defineConfig } from "vitest/config";
 
+/** Tests that start servers of their own (PostgreSQL, workerd, sshd, an identity provider) beside one part of us. */
+const WITH_SERVERS = [
+  "test/**/workerd.test.ts",
+  "test/**/*-server.test.ts",
+  "test/**/*clients.test.ts",
+  "test/connectors/agent/{connector,control,login}.test.ts",
+  "test/connectors/agent/ssh/**/*.test.ts",
+  "test/connectors/cli/login.test.ts",
+  "test/connectors/lib/*.test.ts",
+  "test/scripts/lib/{oidc,processes}.test.ts",
+  "test/worker/identity/{oidc-provider,key-source}.test.ts",
+  "test/worker/objects/**/*.test.ts",
+  "test/worker/policy/sql/{prepared,scoping}.test.ts",
+];
+
 /**
- * `unit` needs no server and takes seconds. `conformance` (real clients, real servers) and `adversarial` share
- * one running system, started once by test/support/global-setup.ts.
+ * `unit` needs no server and takes seconds: `npm run check` runs it. `parts` are tests of one part with real
+ * servers. `conformance` (real clients, real servers) and `adversarial` share one running system, started once by
+ * test/support/global-setup.ts.
  */
 export default defineConfig({
   test: {
@@ -14,9 +30,19 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/conformance/**", "test/adversarial/**"],
+          exclude: ["test/conformance/**", "test/adversarial/**", ...WITH_SERVERS],
           testTimeout: 20_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "parts",
+          include: WITH_SERVERS,
+          exclude: ["test/conformance/**", "test/adversarial/**"],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
         },
       },
       {

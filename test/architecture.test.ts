@@ -38,6 +38,11 @@ function importsOutside(folder: string, allowed: (imported: string) => boolean):
   };
 }
 
+/** Files of `wire` that know bytes only, and those that know the conversation. */
+const CODEC =
+  /\/(messages|reader|framer|encoder|decoder|[a-z-]+-decoder|startup|sftp|bytes|tunnel|base64|output-frame)\.ts$/;
+const MACHINE = /\/(machine|channel|[a-z]+-machine|state|server-side|client-side)(?!-types)(-[a-z-]+)?\.ts$/;
+
 const IMPURE_GLOBALS = new Set([
   "console",
   "process",
@@ -212,18 +217,19 @@ const RULES: readonly Rule[] = [
     name: "a codec does not import a state machine",
     reason: "bytes can be read without knowing the conversation, and are tested so",
     broken: ({ path, imports }) => {
-      if (!within(path, "wire") || /(^|\/)machine[a-z-]*(\.ts|\/)/.test(path)) return [];
+      if (!within(path, "wire") || !CODEC.test(path)) return [];
       return imports
-        .filter(
-          (imported) =>
-            within(imported, "wire") &&
-            /\/machine[a-z-]*(\.ts|\/)/.test(imported) &&
-            !imported.endsWith("-types.ts"),
-        )
+        .filter((imported) => within(imported, "wire") && MACHINE.test(imported))
         .map((imported) => `imports ${imported}`);
     },
-    bad: [["wire/postgres/backend.ts", 'import { step } from "./machine.ts";']],
-    good: [["wire/postgres/machine-query.ts", 'import { step } from "./machine.ts"; import "./backend.ts";']],
+    bad: [
+      ["wire/postgres/backend-decoder.ts", 'import { step } from "./machine.ts";'],
+      ["wire/ssh/messages.ts", 'import { openChannel } from "./channel-requests.ts";'],
+    ],
+    good: [
+      ["wire/postgres/server-side.ts", 'import { step } from "./machine.ts"; import "./backend-decoder.ts";'],
+      ["wire/ssh/messages.ts", 'import { Reader } from "./reader.ts";'],
+    ],
   },
   {
     name: "the worker does not read process",

@@ -39,7 +39,13 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
 
 /** Reads an unsigned 32-bit big-endian integer; the caller has checked that four bytes are there. */
 export function readUint32(bytes: Uint8Array, at: number): number {
-  return (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0;
+  return (
+    (((bytes[at] ?? 0) << 24) |
+      ((bytes[at + 1] ?? 0) << 16) |
+      ((bytes[at + 2] ?? 0) << 8) |
+      (bytes[at + 3] ?? 0)) >>>
+    0
+  );
 }
 
 export function writeUint32(bytes: Uint8Array, at: number, value: number): void {

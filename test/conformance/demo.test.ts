@@ -212,6 +212,7 @@ describe("npm start", () => {
     process.kill(pid, "SIGKILL");
     await ended;
     await until(async () => (await survivors(started)).length === 0, "no process is left");
+    expect(await survivors(started)).toEqual([]);
   });
 
   it("starts a connector or a gateway that died again, and says so", async () => {

@@ -19,7 +19,13 @@ describe("wrangler deploy --dry-run", () => {
   });
 
   it("takes the WebAssembly modules as modules, and binds the objects", () => {
-    for (const expected of ["cedar_wasm_bg.wasm", "libpg-query.wasm", "env.SESSION", "env.CONNECTOR", "env.CONTROL"]) {
+    for (const expected of [
+      "cedar_wasm_bg.wasm",
+      "libpg-query.wasm",
+      "env.SESSION",
+      "env.CONNECTOR",
+      "env.CONTROL",
+    ]) {
       expect(result.output).toContain(expected);
     }
   });
