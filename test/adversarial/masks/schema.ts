@@ -7,7 +7,7 @@ import type { ColumnMask, Resource } from "../../../worker/policy/types.ts";
 
 export const ROWS = 60;
 
-const TABLES = `
+export const DEFINITIONS = `
 CREATE TYPE public.mood AS ENUM ('sad', 'ok', 'happy');
 CREATE DOMAIN public.tax_number AS text CHECK (VALUE ~ '^[0-9]+$');
 CREATE TYPE public.address AS (street text, zip text);
@@ -148,13 +148,12 @@ function vault(v: 0 | 1, i: number): string {
   return `(${values.join(", ")})`;
 }
 
-/** SQL that makes version 0 or 1. */
-export function databaseSql(v: 0 | 1): string {
+/** The rows of version 0 or 1. */
+export function rowsSql(v: 0 | 1): string {
   const rows = (make: (index: number) => string, count: number = ROWS): string =>
     Array.from({ length: count }, (_, index) => make(index + 1)).join(",\n");
   const card = (i: number): string => (v === 0 ? `411111111111${1000 + i}` : `55500${1000 + i}`);
-  return `${TABLES}
-INSERT INTO public.customers (id, name, email, card_number, ssn, date_of_birth, balance, city) VALUES
+  return `INSERT INTO public.customers (id, name, email, card_number, ssn, date_of_birth, balance, city) VALUES
 ${rows((i) => customer(v, i))};
 SELECT setval(pg_get_serial_sequence('public.customers', 'id'), 1000);
 INSERT INTO public.orders SELECT n, 1 + n % ${ROWS}, c.email, (ARRAY['paid', 'open', 'returned'])[1 + n % 3],

@@ -20,15 +20,7 @@ import { refusal } from "../../../wire/refusals.ts";
 
 /** Statements that neither read nor write rows, nor install code. */
 const HARMLESS = new Set([
-  ...[
-    "TransactionStmt",
-    "DeallocateStmt",
-    "ClosePortalStmt",
-    "FetchStmt",
-    "DiscardStmt",
-    "UnlistenStmt",
-    "NotifyStmt",
-  ],
+  ...["TransactionStmt", "DeallocateStmt", "ClosePortalStmt", "DiscardStmt", "UnlistenStmt", "NotifyStmt"],
   ...[
     "CheckPointStmt",
     "ConstraintsSetStmt",
@@ -87,9 +79,14 @@ export function walkStatement(rewriter: Rewriter, tag: string, fields: Fields): 
     case "DeleteStmt":
     case "MergeStmt":
     case "CallStmt":
-    case "ExecuteStmt":
     case "DeclareCursorStmt":
     case "PrepareStmt":
+      rewriter.visit(tag, fields, []);
+      return;
+    case "ExecuteStmt":
+    case "FetchStmt":
+      // What runs was rewritten when it was prepared or declared; it may write, or read through a mask that can fail.
+      rewriter.errorsTell = true;
       rewriter.visit(tag, fields, []);
       return;
     case "CopyStmt":

@@ -1,0 +1,24 @@
+import { commonTables, joins, setOperations, subqueries } from "./joins.ts";
+import { naming } from "./naming.ts";
+import { failures, predicates, shapes } from "./oracles.ts";
+import { rows, system, types, views } from "./rows.ts";
+import { copies, cursors, explains, shadows } from "./sessions.ts";
+import type { Family } from "./types.ts";
+import { definitions, returning, writes } from "./writes.ts";
+
+export const FAMILIES: readonly Family[] = [
+  ...[
+    naming,
+    joins,
+    subqueries,
+    commonTables,
+    setOperations,
+    predicates,
+    failures,
+    shapes,
+    rows,
+    types,
+    views,
+  ],
+  ...[system, cursors, shadows, copies, explains, writes, returning, definitions],
+];
