@@ -162,7 +162,26 @@ export const LIMITS = {
     /** Sources that are counted at once. */
     sources: 10_000,
   },
+  approvals: {
+    /** Groups in one annotation. */
+    groups: 10,
+    /** Uses of one batch. */
+    batchUses: 1_000,
+    /** Statements of the session that a reviewer sees besides, and characters kept of each. */
+    before: 10,
+    beforeText: 2_000,
+    /** Earlier similar requests that a reviewer sees. */
+    similar: 10,
+    /** Notifications that wait for delivery at once; beyond this the oldest delivered ones are forgotten first. */
+    outbox: 10_000,
+    /** One delivery of a notification, milliseconds, and bytes read of its answer. */
+    deliveryTime: 10_000,
+    /** JSON of EXPLAIN's plan. */
+    plan: 1 << 20,
+  },
   time: {
+    /** A batch, from its grant to its end. */
+    batch: 24 * 60 * 60_000,
     /** A ticket for dialling back. */
     ticket: 30_000,
     /** Our own session token. */

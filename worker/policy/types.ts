@@ -16,7 +16,16 @@ export type Principal = {
 export type Protocol = "postgres" | "ssh" | "http" | "kubernetes";
 
 /** How a masked column is shown (DESIGN section 5). `sql` is an administrator's own expression over `value`. */
-export type MaskKind = "null" | "full" | "last4" | "first1" | "email" | "hash" | "date_year" | "round" | "sql";
+export type MaskKind =
+  | "null"
+  | "full"
+  | "last4"
+  | "first1"
+  | "email"
+  | "hash"
+  | "date_year"
+  | "round"
+  | "sql";
 
 export type ColumnMask = {
   readonly schema: string;
@@ -50,6 +59,8 @@ export type Resource = {
   readonly recordResultBytes: number;
   /** Milliseconds that an operation inside a transaction may be held. */
   readonly heldInTransaction: number;
+  /** Milliseconds after which an approval that nobody decided or used expires; absent: LIMITS.time.approval. */
+  readonly approvalExpires?: number;
 };
 
 /** A relation as `schema.name`, or the bare name where the statement did not qualify it. */
@@ -65,7 +76,10 @@ export type Action =
   | { readonly action: "ssh:shell"; readonly facts: SshShellFacts }
   | { readonly action: "ssh:sftp_read" | "ssh:sftp_write"; readonly facts: SshSftpFacts }
   | { readonly action: "ssh:forward" | "ssh:remote_forward"; readonly facts: SshForwardFacts }
-  | { readonly action: "reveal"; readonly facts: { readonly relation: RelationName; readonly column: string } }
+  | {
+      readonly action: "reveal";
+      readonly facts: { readonly relation: RelationName; readonly column: string };
+    }
   | { readonly action: AdminVerb; readonly facts: Readonly<Record<string, never>> };
 
 export type AdminVerb =
@@ -74,7 +88,8 @@ export type AdminVerb =
   | "session:watch"
   | "session:kill"
   | "config:read"
-  | "config:write";
+  | "config:write"
+  | "identity:write";
 
 export type PostgresVerb =
   | "select"
@@ -158,7 +173,19 @@ export type Operation = {
 /** A policy that determined a decision. */
 export type DeterminingPolicy = { readonly id: string; readonly reason?: string };
 
-export type HoldRequirement = { readonly policy: string; readonly group: string; readonly quorum: number };
+/** What a held operation waits for: `quorum` distinct people, each in one of the groups. */
+export type HoldRequirement = {
+  readonly policy: string;
+  /** The group, or several as people read them: `dba or security`. Membership is asked of `groupsOf`. */
+  readonly group: string;
+  /** Members of any one of these count; absent: of `group`. */
+  readonly anyOf?: readonly string[];
+  readonly quorum: number;
+  /** Members of these count too, `after` milliseconds from the request on. */
+  readonly escalate?: { readonly groups: readonly string[]; readonly after: number };
+  /** Most uses that reviewers may grant at once for statements of the same shape; absent: none. */
+  readonly batch?: number;
+};
 
 export type Decision =
   | { readonly effect: "allow"; readonly policies: readonly DeterminingPolicy[] }

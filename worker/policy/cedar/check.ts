@@ -6,6 +6,7 @@
 import type { DetailedError, PolicyJson, ValidationError } from "@cedar-policy/cedar-wasm/web";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
+import { type HoldTerms, readHoldTerms } from "../approval-annotations.ts";
 import type { CedarModule } from "./module.ts";
 import { SCHEMA } from "./schema.ts";
 import {
@@ -27,15 +28,14 @@ export type CheckedPolicy = {
   readonly line: number;
   readonly effect: "permit" | "forbid";
   readonly text: string;
-  readonly approval?: { readonly group: string; readonly quorum: number };
+  readonly approval?: HoldTerms;
   readonly reason?: string;
   /** Resources that the policy names, with their positions. */
   readonly resources: readonly { readonly name: string; readonly line: number; readonly column: number }[];
 };
 
-const ANNOTATIONS = ["id", "approval", "quorum", "reason"] as const;
-const ALLOWED = "allowed: @id, @approval, @quorum, @reason";
-const MAX_QUORUM = 20;
+const ANNOTATIONS = ["id", "approval", "quorum", "escalate", "batch", "reason"] as const;
+const ALLOWED = "allowed: @id, @approval, @quorum, @escalate, @batch, @reason";
 
 // What would be invisible or would break a line where an identifier is shown.
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
@@ -234,23 +234,16 @@ function checkPolicy(
   }
   const id = read("id", 128) ?? `${source.file}:${number}`;
   const reason = read("reason", 500);
-  const group = read("approval", 256);
-  const quorumText = read("quorum", 8);
-  let quorum = 1;
-  if (quorumText !== undefined) {
-    quorum = /^[1-9][0-9]?$/.test(quorumText) ? Number(quorumText) : 0;
-    if (quorum < 1 || quorum > MAX_QUORUM) {
-      complain(
-        offsetOf("quorum"),
-        `@quorum is how many reviewers have to approve: a number from 1 to ${MAX_QUORUM}`,
-      );
-    }
-    if (!Object.hasOwn(annotations, "approval")) {
-      complain(
-        offsetOf("quorum"),
-        `@quorum says how many of a group have to approve, so it needs @approval("group") beside it`,
-      );
-    }
+  const terms = readHoldTerms(
+    Object.fromEntries(
+      (["approval", "quorum", "escalate", "batch"] as const)
+        .filter((name) => Object.hasOwn(annotations, name))
+        // One that cannot be read has been complained about, and still counts as being there.
+        .map((name) => [name, read(name, 256) ?? ""]),
+    ),
+  );
+  if (!terms.ok) {
+    for (const { annotation, message } of terms.error) complain(offsetOf(annotation), message);
   }
   if (json.effect === "forbid" && Object.hasOwn(annotations, "approval")) {
     complain(offsetOf("approval"), "a forbid cannot be approved away; @approval belongs on a permit");
@@ -264,7 +257,7 @@ function checkPolicy(
     line: positionAt(source.text, policy.offset).line,
     effect: json.effect,
     text: policy.text,
-    ...(group === undefined ? {} : { approval: { group, quorum } }),
+    ...(terms.ok && terms.value !== undefined ? { approval: terms.value } : {}),
     ...(reason === undefined ? {} : { reason }),
     resources: policy.references
       .filter((reference) => reference.type === "Resource")
@@ -276,6 +269,8 @@ const EXAMPLES = {
   id: `@id("engineers-read")`,
   approval: `@approval("dba")`,
   quorum: `@quorum("2")`,
+  escalate: `@escalate("oncall after 10m")`,
+  batch: `@batch("20")`,
   reason: `@reason("schema changes go through migrations")`,
 } as const;
 

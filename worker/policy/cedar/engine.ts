@@ -221,12 +221,23 @@ function mergePolicies(decisions: readonly Decision[]): readonly DeterminingPoli
   return [...merged.values()];
 }
 
-/** One requirement a group: the approvals of one group count for every policy that asks for it. */
+/**
+ * One requirement for each set of groups: the approvals of one group count for every policy that asks for it.
+ * The larger quorum and the smaller batch win; a policy without a batch allows none.
+ */
 function mergeRequirements(requirements: readonly HoldRequirement[]): readonly HoldRequirement[] {
   const merged = new Map<string, HoldRequirement>();
   for (const requirement of requirements) {
-    const other = merged.get(requirement.group);
-    if (other === undefined || other.quorum < requirement.quorum) merged.set(requirement.group, requirement);
+    const { group, anyOf, escalate } = requirement;
+    // Who escalates differently asks for something else.
+    const key = JSON.stringify([anyOf?.toSorted() ?? [group], escalate]);
+    const other = merged.get(key);
+    if (other === undefined) merged.set(key, requirement);
+    else {
+      const { batch: _, ...larger } = other.quorum < requirement.quorum ? requirement : other;
+      const batch = Math.min(other.batch ?? 0, requirement.batch ?? 0);
+      merged.set(key, batch === 0 ? larger : { ...larger, batch });
+    }
   }
   return [...merged.values()];
 }

@@ -53,7 +53,9 @@ describe("policy errors", () => {
       errors(
         `permit (principal, action, resource);\n\n@approvl("dba")\npermit (principal, action, resource);`,
       ),
-    ).toEqual(["p.cedar:3:1: unknown annotation @approvl; allowed: @id, @approval, @quorum, @reason"]);
+    ).toEqual([
+      "p.cedar:3:1: unknown annotation @approvl; allowed: @id, @approval, @quorum, @escalate, @batch, @reason",
+    ]);
   });
 
   it.each([
@@ -64,6 +66,13 @@ describe("policy errors", () => {
     [`@approval("dba") @quorum("1.5") permit (principal, action, resource);`, "a number from 1 to 20"],
     [`@approval("dba") @quorum("02") permit (principal, action, resource);`, "a number from 1 to 20"],
     [`@approval("dba") @quorum("21") permit (principal, action, resource);`, "a number from 1 to 20"],
+    [`@approval("dba |") permit (principal, action, resource);`, "or up to 10 different ones"],
+    [`@approval("a | a") permit (principal, action, resource);`, "or up to 10 different ones"],
+    [`@approval("dba") @escalate("oncall") permit (principal, action, resource);`, "a group and a time"],
+    [`@approval("dba") @escalate("oncall after 2h") permit (principal, action, resource);`, "up to 1h"],
+    [`@escalate("oncall after 5m") permit (principal, action, resource);`, "belongs beside an @approval"],
+    [`@approval("dba") @batch("0") permit (principal, action, resource);`, "a number from 1 to 1000"],
+    [`@batch("5") permit (principal, action, resource);`, "belongs beside an @approval"],
     [`@approval permit (principal, action, resource);`, "@approval needs a value"],
     [`@approval("") permit (principal, action, resource);`, "@approval needs a value"],
     [`@id("a\\u{202e}b") permit (principal, action, resource);`, "@id needs a value"],
