@@ -56,7 +56,8 @@ export type SshChannel = {
   owed: number;
   upstream: "none" | "opening" | "open" | "closed";
   exit: { readonly status: number } | { readonly signal: string } | undefined;
-  sentEof: boolean;
+  /** CHANNEL_EOF is sent or waits in the queue. */
+  endQueued: boolean;
   sentClose: boolean;
   sftp: SftpMachine | undefined;
 };
@@ -96,7 +97,7 @@ export function newChannel(
     owed: 0,
     upstream: "none",
     exit: undefined,
-    sentEof: false,
+    endQueued: false,
     sentClose: false,
     sftp: undefined,
   };
@@ -108,13 +109,19 @@ export function send(message: SshMessage): SshEffect {
 
 /** Queues output. `recorded` is false for our own remarks, which are no output of the program. */
 export function queueData(channel: SshChannel, stream: Stream, bytes: Uint8Array, recorded: boolean): void {
-  if (bytes.length === 0 || channel.sentClose) return;
+  if (bytes.length === 0 || channel.sentClose || channel.endQueued) return;
   channel.queue.push({ kind: "data", stream, bytes, recorded });
   channel.queuedBytes += bytes.length;
 }
 
 export function queueMessage(channel: SshChannel, message: SshMessage): void {
-  if (!channel.sentClose) channel.queue.push({ kind: "message", message });
+  if (channel.sentClose) return;
+  if (message.kind === "channelEof") {
+    // RFC 4254 section 5.3: no data after it, and only one.
+    if (channel.endQueued) return;
+    channel.endQueued = true;
+  }
+  channel.queue.push({ kind: "message", message });
 }
 
 /** Queues the end of the channel; nothing that is queued later is sent. */
@@ -162,10 +169,6 @@ export function flushOne(channel: SshChannel, room: number, effects: SshEffect[]
       channel.queuedBytes = 0;
       sendClose(channel, effects);
       return 0;
-    }
-    if (item.message.kind === "channelEof") {
-      if (channel.sentEof) continue;
-      channel.sentEof = true;
     }
     effects.push(send(item.message));
   }

@@ -62,7 +62,11 @@ export class SshClient {
   /** Connects over `stream`, which the client owns from now on. */
   static connect(options: ClientOptions): Promise<Result<SshClient, ClientFailure>> {
     return new Promise((resolve) => {
-      const client = new SshClient(options, resolve);
+      // The signal is for connecting and logging in; what comes after it ends in its own way.
+      const client = new SshClient(options, (result) => {
+        options.signal.removeEventListener("abort", abort);
+        resolve(result);
+      });
       const abort = (): void => client.#end({ step: "transport", detail: "given up" });
       if (options.signal.aborted) abort();
       else options.signal.addEventListener("abort", abort, { once: true });

@@ -193,7 +193,7 @@ async function openSession(
   const opened = await client.open(
     "session",
     new Uint8Array(),
-    target.kind === "sftp" ? streamEvents(channel) : programEvents(channel),
+    programEvents(channel, target.kind !== "sftp"),
   );
   if (!opened.ok) return opened;
   const server = opened.value;
@@ -266,10 +266,14 @@ function join(channel: TunnelChannel, server: ServerChannel, program: boolean): 
   }
 }
 
-/** Output of a program: both streams, marked, then how it ended. */
-function programEvents(channel: TunnelChannel): ChannelEvents {
+/** Output of a program, then how it ended. Of a terminal or command both streams, marked; of sftp bare bytes. */
+function programEvents(channel: TunnelChannel, marked: boolean): ChannelEvents {
   return {
-    data: (stream, bytes, taken) => void channel.write(encodeOutput(stream, bytes), () => taken()),
+    data: (stream, bytes, taken) => {
+      if (marked) channel.write(encodeOutput(stream, bytes), () => taken());
+      else if (stream === 0) channel.write(bytes, () => taken());
+      else taken();
+    },
     // The end comes with CLOSE: END now would end the tunnel's channel before the exit status.
     end: () => undefined,
     request: (type, data) => {
@@ -282,13 +286,10 @@ function programEvents(channel: TunnelChannel): ChannelEvents {
   };
 }
 
-/** Bare bytes: sftp and forwards. */
+/** A forwarded connection: bare bytes, each direction ends on its own. */
 function streamEvents(channel: TunnelChannel): ChannelEvents {
   return {
-    data: (stream, bytes, taken) => {
-      if (stream === 1) return taken();
-      channel.write(bytes, () => taken());
-    },
+    data: (_stream, bytes, taken) => void channel.write(bytes, () => taken()),
     end: () => void (channel.writableEnded || channel.end()),
     request: () => undefined,
     closed: (orderly) => finish(channel, orderly),
@@ -298,6 +299,7 @@ function streamEvents(channel: TunnelChannel): ChannelEvents {
 function finish(channel: TunnelChannel, orderly: boolean): void {
   if (channel.destroyed) return;
   if (!orderly) return channel.close(LOST);
-  if (channel.writableEnded) channel.destroy();
+  // After END what was written has gone or goes no more; the reason must still be that all is well.
+  if (channel.writableEnded) channel.close(DONE);
   else channel.finish(DONE);
 }
