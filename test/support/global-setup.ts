@@ -30,15 +30,23 @@ export default async function setup(project: TestProject): Promise<() => Promise
 
 async function start(): Promise<{ addresses: StackAddresses; stop: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), "sallyport-test-"));
-  const worker = await buildWorker({ directory: join(directory, "worker") });
-  const system = await startTestSystem({ directory: join(directory, "system"), worker });
-  return {
-    addresses: addressesOf(system, worker),
-    stop: async () => {
-      await system.stop();
-      // Kept when asked for, to look at logs after a failure.
-      if (process.env["SALLY_KEEP_TEST_STATE"] === undefined)
-        await rm(directory, { recursive: true, force: true });
-    },
+  const clean = async (): Promise<void> => {
+    // Kept when asked for, to look at logs after a failure.
+    if (process.env["SALLY_KEEP_TEST_STATE"] === undefined)
+      await rm(directory, { recursive: true, force: true });
   };
+  try {
+    const worker = await buildWorker({ directory: join(directory, "worker") });
+    const system = await startTestSystem({ directory: join(directory, "system"), worker });
+    return {
+      addresses: addressesOf(system, worker),
+      stop: async () => {
+        await system.stop();
+        await clean();
+      },
+    };
+  } catch (error) {
+    await clean();
+    throw error;
+  }
 }

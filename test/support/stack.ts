@@ -67,7 +67,10 @@ export async function startPrivateStack(
 ): Promise<PrivateStack> {
   const directory = await mkdtemp(join(tmpdir(), "sallyport-private-"));
   const worker = options.worker ?? inject("stack").worker;
-  const system = await startTestSystem({ ...options, directory, worker });
+  const system = await startTestSystem({ ...options, directory, worker }).catch(async (error: unknown) => {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  });
   // The addresses of processes change when they are started again, so they are read when they are asked for.
   const stack = withHelpers(addressesOf(system, worker));
   return Object.defineProperties({ ...stack } as PrivateStack, {
