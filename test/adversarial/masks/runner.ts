@@ -11,7 +11,7 @@ import {
 } from "../../../worker/policy/masks/session-names.ts";
 import type { Masker, Reveals } from "../../../worker/policy/masks/types.ts";
 import type { SqlParser } from "../../../worker/policy/sql/parser.ts";
-import { errorFields, WireClient, type Message, type Mode } from "./wire-client.ts";
+import { errorFields, type Message, type Mode, type WireClient } from "./wire-client.ts";
 
 export type Outcome = {
   /** Every message delivered, printable, in order; what the server chooses itself (positions) is left out. */

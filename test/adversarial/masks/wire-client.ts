@@ -8,7 +8,7 @@ export type Message = { readonly type: string; readonly body: Buffer };
 
 export class WireClient {
   readonly #socket: Socket;
-  #buffered = Buffer.alloc(0);
+  #buffered: Buffer = Buffer.alloc(0);
   #messages: Message[] = [];
   #ready: ((messages: Message[]) => void) | undefined;
   #failed: ((error: Error) => void) | undefined;
