@@ -32,6 +32,9 @@ export const Resources = z.looseObject({
   ),
 });
 
+/** `GET /v1/ssh/host-key`. The form is checked because it goes into a file that ssh reads. */
+export const SshHostKey = z.looseObject({ hostKey: z.string().regex(/^ssh-ed25519 [A-Za-z0-9+/]+=*$/) });
+
 const PolicyNote = z.looseObject({ id: z.string(), reason: z.string().optional() });
 
 export const Approval = z.looseObject({

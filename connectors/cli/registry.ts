@@ -13,6 +13,8 @@ import { psql } from "./commands/psql.ts";
 import { sessionsExport, sessionsPlay, sessionsTail, sessionsVerify } from "./commands/recordings.ts";
 import { run } from "./commands/run.ts";
 import { sessionsKill, sessionsLs, sessionsShow } from "./commands/sessions.ts";
+import { ssh } from "./commands/ssh.ts";
+import { sshConfig } from "./commands/ssh-config.ts";
 import { whoami } from "./commands/whoami.ts";
 
 export const COMMANDS: readonly Command[] = [
@@ -23,6 +25,8 @@ export const COMMANDS: readonly Command[] = [
   psql,
   connect,
   run,
+  ssh,
+  sshConfig,
   proxy,
   approvalsLs,
   approvalsShow,

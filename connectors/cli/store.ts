@@ -128,6 +128,19 @@ async function takeLock(path: string): Promise<boolean> {
   return false;
 }
 
+/** The file of known hosts for one gateway: its own SSH host key stands in it, under `knownHostsAlias`. */
+export function knownHostsFile(environment: Environment, gateway: string): string {
+  return join(storeDirectory(environment), `ssh-known-hosts-${encodeURIComponent(gateway)}`);
+}
+
+export function writeKnownHosts(
+  environment: Environment,
+  gateway: string,
+  text: string,
+): Promise<Result<void, Failure>> {
+  return writePrivate(environment, knownHostsFile(environment, gateway), text);
+}
+
 async function readIfThere(path: string): Promise<Result<string | undefined, Failure>> {
   try {
     return ok(await readFile(path, "utf8"));
