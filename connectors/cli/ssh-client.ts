@@ -63,7 +63,7 @@ export function settingsFor(context: Context, gateway: string): SshSettings {
   ];
 }
 
-/** `%h` is the resource. ssh hands the line to the user's shell. */
+/** `%h` is the resource. ssh hands the line to the user's shell, after an `exec` of its own. */
 function proxyCommand(context: Context, gateway: string): string {
   const words = [
     SALLY,
@@ -75,7 +75,7 @@ function proxyCommand(context: Context, gateway: string): string {
     ...(context.reason === undefined ? [] : [`--reason=${context.reason}`]),
     "--",
   ];
-  return `exec ${words.map(shellQuote).join(" ")} %h`;
+  return `${words.map(shellQuote).join(" ")} %h`;
 }
 
 /** For the shell, and then for ssh, to which `%` means something. */

@@ -130,7 +130,9 @@ async function takeLock(path: string): Promise<boolean> {
 
 /** The file of known hosts for one gateway: its own SSH host key stands in it, under `knownHostsAlias`. */
 export function knownHostsFile(environment: Environment, gateway: string): string {
-  return join(storeDirectory(environment), `ssh-known-hosts-${encodeURIComponent(gateway)}`);
+  // Without `%`, which means something to ssh.
+  const name = encodeURIComponent(gateway).replaceAll(/%../g, "_");
+  return join(storeDirectory(environment), `ssh-known-hosts-${name}`);
 }
 
 export function writeKnownHosts(
