@@ -31,6 +31,8 @@ export type SystemOptions = {
   readonly worker?: BuiltWorker;
   /** PostgreSQL that loses data in a power failure; for tests. */
   readonly unsafe?: boolean;
+  /** Settings of PostgreSQL beside the usual ones. */
+  readonly postgresSettings?: Readonly<Record<string, string>>;
   /** A server that runs already, in place of starting one; it has the shop and `SHOP_ROLE`. */
   readonly postgres?: { readonly server: Postgres; readonly shopPassword: string };
   /** Files of the gateway's first configuration by path; default: scripts/demo/config. */
@@ -101,7 +103,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
         port: options.ports?.postgres ?? (await freePort()),
         unsafe: options.unsafe ?? false,
         logFile: log("postgres"),
-        settings: { max_connections: "300" },
+        settings: { max_connections: "300", ...options.postgresSettings },
       }));
     const shopPassword = options.postgres?.shopPassword ?? secrets.shop;
     if (options.postgres === undefined) {
