@@ -12,8 +12,8 @@ export const LIMITS = {
     window: 1 << 20,
     /** Channels open at once on one tunnel. */
     channels: 256,
-    /** JSON payload of an OPEN, OPENED or CLOSE frame. */
-    json: 16 << 10,
+    /** JSON payload of an OPEN, OPENED, CLOSE or SIGNAL frame; an HTTP message's headers have to fit. */
+    json: 96 << 10,
     /** A text control message on any WebSocket. */
     control: 64 << 10,
   },
@@ -85,6 +85,41 @@ export const LIMITS = {
     tokenResources: 64,
     /** An identity provider's discovery document or key set. */
     providerDocument: 512 << 10,
+    /** Path and query of a request to an HTTP resource. */
+    target: 8 << 10,
+    /** Segments of a path, and parameters of a query. */
+    segments: 256,
+    queryParameters: 1_000,
+    /** Names and values of a message's headers together, and how many there are. */
+    head: 32 << 10,
+    headers: 128,
+    /** Body of a request that has to be known before it can be decided. */
+    inspectedBody: 1 << 20,
+    /** Body of a request that is held: it waits in memory and is bound into the approval. */
+    heldBody: 4 << 20,
+    /** Requests of one session that the connector works on at once, and those that wait behind them. */
+    concurrent: 200,
+    waiting: 2_000,
+    /** Bytes of one direction of one request that wait in the gateway. */
+    buffered: 256 << 10,
+    /** One message of a WebSocket. */
+    webSocketMessage: 1 << 20,
+    /** Nesting of JSON, bytes of one key, and of one value that a mask has to see whole. */
+    jsonDepth: 512,
+    jsonKey: 4 << 10,
+    jsonValue: 64 << 10,
+    /** One event of a server-sent stream that is inspected. */
+    streamedEvent: 1 << 20,
+    /** How much longer a body may be than its compressed form. */
+    inflation: 200,
+    /** Values of named body fields that policy is told. */
+    bodyFields: 200,
+    bodyField: 1 << 10,
+    /** Tokens of a GraphQL document, and operations of one batch. */
+    graphqlTokens: 5_000,
+    graphqlBatch: 20,
+    /** Route templates of one resource. */
+    routes: 5_000,
   },
   ssh: {
     /** Payload of one SSH packet that we take (RFC 4253 section 6.1 asks for 32768 plus headers at least). */

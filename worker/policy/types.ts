@@ -38,6 +38,28 @@ export type ColumnMask = {
   readonly expression?: string;
 };
 
+/** How a field of JSON is shown; the kinds that need a database to compute them are not among them. */
+export type FieldMask = {
+  /** As written, such as `customer.ssn` (wire/http/json-paths.ts). */
+  readonly field: string;
+  readonly mask: Exclude<MaskKind, "sql">;
+  readonly step?: number;
+};
+
+export type HttpOptions = {
+  /** Templates such as `/orders/{id}`. */
+  readonly routes: readonly string[];
+  /** Paths of GraphQL endpoints. */
+  readonly graphql: readonly string[];
+  /** Fields of JSON request bodies that policy is told. */
+  readonly bodyFields: readonly string[];
+  readonly masks: readonly FieldMask[];
+  /** What becomes of an answer that masks or detectors should see and cannot read. */
+  readonly uninspectable: "allow" | "deny";
+  /** Whether an answer may send the client to another service. */
+  readonly redirects: "same" | "any";
+};
+
 /** Rows of a relation that a principal without `reveal` may see. */
 export type RowFilter = { readonly schema: string; readonly relation: string; readonly condition: string };
 
@@ -54,6 +76,8 @@ export type Resource = {
   readonly rows: readonly RowFilter[];
   /** Functions outside the allow-list that the administrator trusts not to leak, as `schema.name`. */
   readonly trustedFunctions: readonly string[];
+  /** `http` only. */
+  readonly http?: HttpOptions;
   readonly detectors: "off" | "mask" | "block";
   /** Bytes of results kept per operation in the recording; beyond it only a digest and counts. */
   readonly recordResultBytes: number;
@@ -76,6 +100,7 @@ export type Action =
   | { readonly action: "ssh:shell"; readonly facts: SshShellFacts }
   | { readonly action: "ssh:sftp_read" | "ssh:sftp_write"; readonly facts: SshSftpFacts }
   | { readonly action: "ssh:forward" | "ssh:remote_forward"; readonly facts: SshForwardFacts }
+  | { readonly action: `http:${HttpVerb}`; readonly facts: HttpFacts }
   | {
       readonly action: "reveal";
       readonly facts: { readonly relation: RelationName; readonly column: string };
@@ -161,6 +186,31 @@ export type SshForwardFacts = {
   /** As the client wrote it, in lower case. The server resolves it: compare with what is allowed, not with what is not. */
   readonly host: string;
   readonly port: number;
+};
+
+export type HttpVerb =
+  | "read" // GET, HEAD, OPTIONS, and a GraphQL query
+  | "write"; // everything else, and every WebSocket
+
+export type HttpFacts = {
+  readonly method: string;
+  /** Canonical, without the query. */
+  readonly path: string;
+  /** The configured template that the path fits, such as `/orders/{id}`; "" for none. */
+  readonly route: string;
+  readonly queryKeys: readonly string[];
+  /** Media type in lower case without parameters; "" for none. */
+  readonly contentType: string;
+  /** Values of the body fields that the configuration names, as `name=value`. */
+  readonly body: readonly string[];
+  /** A WebSocket: what goes over it is recorded, not decided. */
+  readonly upgrade: boolean;
+  /** `query`, `mutation`, `subscription`; "" outside GraphQL routes. */
+  readonly graphqlOperation: string;
+  readonly graphqlFields: readonly string[];
+  /** gRPC and gRPC-Web; "" otherwise. */
+  readonly grpcService: string;
+  readonly grpcMethod: string;
 };
 
 /** The unit of policy, approval and recording: one statement (or one Query message, which is atomic). */

@@ -37,6 +37,14 @@ export function describeAction(action: Action): string {
       return "reading the configuration";
     case "config:write":
       return "changing the configuration";
+    case "identity:write":
+      return "managing identities";
+    case "http:read":
+    case "http:write": {
+      const { method, path, upgrade, graphqlOperation, graphqlFields } = action.facts;
+      if (graphqlOperation !== "") return `the GraphQL ${graphqlOperation} ${graphqlFields.join(", ")}`;
+      return `${upgrade ? "a WebSocket to" : method} ${path}`;
+    }
     case "ssh:exec":
       return action.facts.plain
         ? `the command ${action.facts.program}`

@@ -81,6 +81,18 @@ function buildContext(action: Action): Context | undefined {
     case "ssh:exec":
       if (action.facts.arguments.length > LIMITS.policy.contextSet) return undefined;
       return { ...action.facts, arguments: [...action.facts.arguments] };
+    case "http:read":
+    case "http:write": {
+      const { queryKeys, body, graphqlFields } = action.facts;
+      if (Math.max(queryKeys.length, body.length, graphqlFields.length) > LIMITS.policy.contextSet)
+        return undefined;
+      return {
+        ...action.facts,
+        queryKeys: [...queryKeys],
+        body: [...body],
+        graphqlFields: [...graphqlFields],
+      };
+    }
     case "ssh:shell":
     case "ssh:sftp_read":
     case "ssh:sftp_write":

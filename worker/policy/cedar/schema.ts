@@ -12,7 +12,7 @@
  *  - Labels are a set of `"key=value"`, because `resource.labels.contains("env=production")` reads well and
  *    cannot fail on a resource without that label.
  */
-import type { AdminVerb, PostgresVerb, SshVerb } from "../types.ts";
+import type { AdminVerb, HttpVerb, PostgresVerb, SshVerb } from "../types.ts";
 
 /** Action groups and their members; a policy may name either: `action in Action::"postgres"`. */
 export const POSTGRES_VERBS = [
@@ -41,6 +41,8 @@ export const SSH_VERBS = [
   "remote_forward",
 ] as const satisfies readonly SshVerb[];
 
+export const HTTP_VERBS = ["read", "write"] as const satisfies readonly HttpVerb[];
+
 /** Admin verbs about what happens on one resource. */
 const RESOURCE_ADMIN_VERBS = [
   "approval:decide",
@@ -50,15 +52,20 @@ const RESOURCE_ADMIN_VERBS = [
 ] as const satisfies readonly AdminVerb[];
 
 /** Admin verbs about the gateway itself. */
-const GATEWAY_ADMIN_VERBS = ["config:read", "config:write"] as const satisfies readonly AdminVerb[];
+const GATEWAY_ADMIN_VERBS = [
+  "config:read",
+  "config:write",
+  "identity:write",
+] as const satisfies readonly AdminVerb[];
 
 type Missing<All extends string, Listed extends string> = Exclude<All, Listed>;
 // A verb that is added to the types and not to these lists fails to compile here.
 const complete: [
   Missing<PostgresVerb, (typeof POSTGRES_VERBS)[number]>,
   Missing<SshVerb, (typeof SSH_VERBS)[number]>,
+  Missing<HttpVerb, (typeof HTTP_VERBS)[number]>,
   Missing<AdminVerb, (typeof RESOURCE_ADMIN_VERBS)[number] | (typeof GATEWAY_ADMIN_VERBS)[number]>,
-] extends [never, never, never]
+] extends [never, never, never, never]
   ? true
   : false = true;
 void complete;
@@ -145,7 +152,33 @@ action "ssh:forward", "ssh:remote_forward" in ["ssh"]
     context: { login: String, host: String, port: Long },
   };
 
-// See a masked column as it is.
+// Requests to an HTTP service.
+action "http";
+
+// One request. read: GET, HEAD, OPTIONS and GraphQL queries; write: every other one, and every WebSocket.
+action ${quoted(HTTP_VERBS.map((verb) => `http:${verb}`))} in ["http"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: {
+      method: String,
+      // Canonical, without the query. route is the configured template that it fits, "" for none.
+      path: String,
+      route: String,
+      queryKeys: Set<String>,
+      contentType: String,
+      // "name=value" for the body fields that the configuration names.
+      body: Set<String>,
+      // A WebSocket: what goes over it is recorded, not decided.
+      upgrade: Bool,
+      graphqlOperation: String,
+      graphqlFields: Set<String>,
+      grpcService: String,
+      grpcMethod: String,
+    },
+  };
+
+// See a masked column as it is. For HTTP, relation is "" and column the field as the configuration writes it.
 action "reveal"
   appliesTo {
     principal: [User, Workload],
@@ -164,6 +197,7 @@ action ${quoted(GATEWAY_ADMIN_VERBS)} in ["admin"]
 export const KNOWN_ACTIONS: ReadonlySet<string> = new Set([
   ...POSTGRES_VERBS.map((verb) => `postgres:${verb}`),
   ...SSH_VERBS.map((verb) => `ssh:${verb}`),
+  ...HTTP_VERBS.map((verb) => `http:${verb}`),
   "reveal",
   ...RESOURCE_ADMIN_VERBS,
   ...GATEWAY_ADMIN_VERBS,
