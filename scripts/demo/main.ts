@@ -26,7 +26,7 @@ function say(text: string): void {
 
 async function choosePorts(directory: string, wanted: number | undefined): Promise<SystemPorts> {
   const file = join(directory, "ports.json");
-  const { ports, moved } = await keptPorts(file, ["gateway", "oidc", "postgres"]);
+  const { ports, moved } = await keptPorts(file, ["gateway", "oidc", "postgres", "ssh"]);
   const provider = moved.find(({ name }) => name === "oidc");
   // The provider's address is its name in every token and in the stored configuration.
   if (provider !== undefined && existsSync(join(directory, "gateway"))) {
@@ -130,7 +130,7 @@ async function main(): Promise<void> {
     const answer = {
       gateway: gateway.url,
       issuer: oidc.issuer,
-      resources: ["shop-db"],
+      resources: ["shop-db", "web-1"],
       env: environment,
       tokens,
     };

@@ -1,20 +1,22 @@
 /** A real OpenSSH server of one's own: on a free port of 127.0.0.1, with keys and files in one directory. */
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { freePort } from "./ports.ts";
+import { makeKey } from "./ssh-keys.ts";
 import { type Supervised, supervise } from "./processes.ts";
 
-const run = promisify(execFile);
-
 const SSHD = "/usr/sbin/sshd";
-const SFTP_SERVERS = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/libexec/sftp-server"];
+export const SFTP_SERVERS = [
+  "/usr/lib/openssh/sftp-server",
+  "/usr/libexec/openssh/sftp-server",
+  "/usr/libexec/sftp-server",
+];
 
-export type Sshd = {
+/** A server to log in to, whatever runs it. */
+export type SshTarget = {
   readonly port: number;
   /** The account that logs in: whoever runs this. */
   readonly user: string;
@@ -22,21 +24,18 @@ export type Sshd = {
   readonly hostKey: string;
   /** File of a private key that may log in. */
   readonly keyFile: string;
+  stop(): Promise<void>;
+};
+
+export type Sshd = SshTarget & {
   /** File of a certificate authority's private key, whose certificates may log in. */
   readonly authorityFile: string;
   readonly process: Supervised;
-  stop(): Promise<void>;
 };
 
 /** Whether this machine has an OpenSSH server to start. */
 export function hasSshd(): boolean {
   return existsSync(SSHD);
-}
-
-/** Makes a key pair unless it is there. Returns the public key, `type base64`. */
-export async function makeKey(file: string, type = "ed25519"): Promise<string> {
-  if (!existsSync(file)) await run("ssh-keygen", ["-q", "-t", type, "-N", "", "-C", "sallyport", "-f", file]);
-  return (await readFile(`${file}.pub`, "utf8")).split(" ").slice(0, 2).join(" ");
 }
 
 /** Starts sshd. Keys in `directory` are used again, so that a host key stays the same. */

@@ -17,10 +17,17 @@ import { type Postgres, generatePassword, startPostgres } from "./postgres.ts";
 import { type Exit, type Supervised, describe, tail } from "./processes.ts";
 import { freePort } from "./ports.ts";
 import { ROOT } from "./run.ts";
+import { startSshTarget } from "./ssh-target.ts";
 
 export const CONNECTOR_NAME = "demo";
 
-export type SystemPorts = { readonly gateway: number; readonly oidc: number; readonly postgres: number };
+export type SystemPorts = {
+  readonly gateway: number;
+  readonly oidc: number;
+  readonly postgres: number;
+  /** Of the SSH server behind `web-1`. */
+  readonly ssh: number;
+};
 
 export type SystemOptions = {
   /** Everything that is kept is kept here; starting again in the same directory loses nothing. */
@@ -37,7 +44,7 @@ export type SystemOptions = {
   readonly postgres?: { readonly server: Postgres; readonly shopPassword: string };
   /** Files of the gateway's first configuration by path; default: scripts/demo/config. */
   readonly configuration?: (values: { readonly issuer: string }) => Promise<Record<string, string>>;
-  /** Resources that the connector serves beside `shop-db`, as in its configuration file. */
+  /** Resources that the connector serves beside `shop-db` and `web-1`, as in its configuration file. */
   readonly resources?: (postgres: Postgres, passwordFile: string) => Record<string, unknown>;
   /** Databases to create beside `shop`, empty, owned by `SHOP_ROLE`. */
   readonly databases?: readonly string[];
@@ -115,6 +122,14 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     const passwordFile = join(directory, "shop-password");
     await writeFile(passwordFile, shopPassword, { mode: 0o600 });
 
+    progress("starting the SSH server");
+    const server = await startSshTarget({
+      directory: join(directory, "ssh"),
+      port: options.ports?.ssh ?? (await freePort()),
+      logFile: log("ssh-server"),
+    });
+    stops.push(() => server.stop());
+
     progress("starting the identity provider");
     const oidc = await startOidc({
       keyFile: join(directory, "oidc.json"),
@@ -147,6 +162,13 @@ export async function startSystem(options: SystemOptions): Promise<System> {
             database: "shop",
             user: SHOP_ROLE,
             password: `file:${passwordFile}`,
+          },
+          "web-1": {
+            protocol: "ssh",
+            address: `127.0.0.1:${server.port}`,
+            user: server.user,
+            hostKey: server.hostKey,
+            key: `file:${server.keyFile}`,
           },
           ...options.resources?.(postgres, passwordFile),
         },
