@@ -5,11 +5,10 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FAMILIES } from "./corpus/index.ts";
-import type { Case } from "./corpus/types.ts";
-import type { Outcome, Runner } from "./runner.ts";
+import { deliver, differenceOf } from "./deliver.ts";
+import type { Runner } from "./runner.ts";
 import { MASKS } from "./schema.ts";
 import { startTwins, type Twins } from "./twins.ts";
-import type { Mode } from "./wire-client.ts";
 
 let twins: Twins;
 const sessions: Runner[] = [];
@@ -23,34 +22,6 @@ afterAll(async () => {
   for (const session of sessions) session.close();
   await twins.stop();
 });
-
-/** Runs a case in a session and takes back what it did. */
-async function deliver(session: Runner, one: Case, mode: Mode): Promise<Outcome[]> {
-  const { statements, copyData, bare } = typeof one === "string" ? { statements: [one] } : one;
-  const outcomes: Outcome[] = [];
-  if (bare !== true) await session.run("BEGIN", "simple");
-  for (const sql of statements) {
-    if (bare !== true) await session.run("SAVEPOINT before_statement", "simple");
-    const outcome = await session.run(sql, mode, copyData);
-    outcomes.push(outcome);
-    if (bare !== true && outcome.error !== undefined)
-      await session.run("ROLLBACK TO before_statement", "simple");
-  }
-  if (bare !== true) await session.run("ROLLBACK", "simple");
-  await session.run("DISCARD ALL", "simple");
-  return outcomes;
-}
-
-/** Where what two databases delivered differs first. */
-function differenceOf(first: readonly Outcome[], second: readonly Outcome[]): string | undefined {
-  const [one, other] = [first, second].map((outcomes) =>
-    outcomes.flatMap((outcome) => outcome.delivered),
-  ) as [string[], string[]];
-  for (let at = 0; at < Math.max(one.length, other.length); at++) {
-    if (one[at] !== other[at]) return JSON.stringify([one[at]?.slice(0, 300), other[at]?.slice(0, 300)]);
-  }
-  return undefined;
-}
 
 const tally = { statements: 0, answered: 0, refused: 0, failed: 0 };
 

@@ -40,6 +40,10 @@ export function completeGroupBy(rewriter: Rewriter, select: Tree, replaced: read
       words += `${quote(qualifier)}.${quote(name)}, `;
       added.push({ ColumnRef: { fields: [{ String: { sval: qualifier } }, { String: { sval: name } }] } });
     }
+    if (usesRow(select, qualifier) && !relation.columns.some((column) => column.name === qualifier)) {
+      words += `${quote(qualifier)}, `;
+      added.push({ ColumnRef: { fields: [{ String: { sval: qualifier } }] } });
+    }
   }
   if (added.length === 0 || before === undefined) return;
   const index = groups.findIndex((_, at) => grouped[at]?.location === before);
@@ -48,6 +52,24 @@ export function completeGroupBy(rewriter: Rewriter, select: Tree, replaced: read
   rewriter.note(
     "GROUP BY: the columns that the primary key determines are named, since a subquery has no key",
   );
+}
+
+/** Is the row itself used, as in `row_to_json(c)`? */
+function usesRow(select: Tree, qualifier: string): boolean {
+  let used = false;
+  for (const clause of USING_CLAUSES) {
+    for (const item of Array.isArray(select[clause]) ? list(select[clause]) : [select[clause]]) {
+      const node = tagged(item);
+      if (node === undefined) continue;
+      walk(node.tag, node.fields, (tag, fields) => {
+        if (tag !== "ColumnRef") return;
+        const parts = list(fields["fields"]);
+        const names = strings(parts);
+        if (names.length === 1 && parts.length === 1 && names[0] === qualifier) used = true;
+      });
+    }
+  }
+  return used;
 }
 
 /** The column that an item of GROUP BY names, itself or by its place in the select list, and where the item stands. */
@@ -74,10 +96,12 @@ function matches(name: readonly string[], qualifier: string, column: string): bo
   return name.length === 1 || name.at(-2) === qualifier;
 }
 
+const USING_CLAUSES = ["targetList", "havingClause", "sortClause", "distinctClause", "windowClause"];
+
 /** Columns of the relation that are used outside GROUP BY; naming one too many changes nothing. */
 function usedColumns(select: Tree, qualifier: string, columns: readonly string[]): readonly string[] {
   const used = new Set<string>();
-  for (const clause of ["targetList", "havingClause", "sortClause", "distinctClause", "windowClause"]) {
+  for (const clause of USING_CLAUSES) {
     for (const item of Array.isArray(select[clause]) ? list(select[clause]) : [select[clause]]) {
       const node = tagged(item);
       if (node === undefined) continue;
