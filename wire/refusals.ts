@@ -52,15 +52,15 @@ export const REFUSALS = {
   token_invalid: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   token_expired: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   principal_revoked: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
+  ticket_invalid: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   proof_invalid: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   delegation_not_enough: { http: 403, sqlstate: "42501", exit: EXIT.denied },
+  connector_not_trusted: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   // Tasks.
   task_not_permitted: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   task_budget_spent: { http: 403, sqlstate: "53400", exit: EXIT.denied },
   task_ended: { http: 403, sqlstate: "28000", exit: EXIT.denied },
   task_too_wide: { http: 403, sqlstate: "42501", exit: EXIT.denied },
-  ticket_invalid: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
-  connector_not_trusted: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   // Resources and reach.
   resource_unknown: { http: 404, sqlstate: "3D000", exit: EXIT.failed },
   resource_not_in_token: { http: 403, sqlstate: "42501", exit: EXIT.denied },

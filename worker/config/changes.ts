@@ -1,5 +1,6 @@
 /** What applying a configuration changes, in sentences, for whoever is about to apply it. */
 import type { Config } from "./parse.ts";
+import { DEFAULT_TOKENS } from "./tokens.ts";
 
 type Named = {
   readonly kind: string;
@@ -29,7 +30,9 @@ export function describeChanges(before: Config | undefined, after: Config): stri
 }
 
 function collect(config: Config): Map<string, Named> {
+  const isDefault = JSON.stringify(config.tokens) === JSON.stringify(DEFAULT_TOKENS);
   const items: Named[] = [
+    ...(isDefault ? [] : [{ kind: "setting", key: "tokens", parts: toParts(config.tokens) }]),
     ...config.issuers.map(({ issuer, ...rest }) => ({ kind: "issuer", key: issuer, parts: toParts(rest) })),
     ...config.resources.map(({ name, ...rest }) => ({ kind: "resource", key: name, parts: toParts(rest) })),
     ...config.checkedPolicies.map((policy) => ({

@@ -14,6 +14,7 @@ import { issuerShape, toIssuer } from "./issuer.ts";
 import { resourceShape, toResource } from "./resource.ts";
 import { name } from "./shapes.ts";
 import { didYouMean } from "./suggest.ts";
+import { DEFAULT_TOKENS, type TokenSettings, tokensShape } from "./tokens.ts";
 import { type YamlFile, type YamlPath, parseYaml } from "./yaml.ts";
 
 export type { ConfigError } from "../policy/cedar/engine.ts";
@@ -22,6 +23,7 @@ export type { ConfigError } from "../policy/cedar/engine.ts";
 export type Config = {
   readonly issuers: readonly Issuer[];
   readonly resources: readonly Resource[];
+  readonly tokens: TokenSettings;
   readonly policies: readonly PolicySource[];
   /** The policies of those files, one by one. */
   readonly checkedPolicies: readonly CheckedPolicy[];
@@ -32,7 +34,7 @@ export type ConfigChecks = {
   readonly expression?: (kind: "rows" | "mask", expression: string) => string | undefined;
 };
 
-const TOP_KEYS = ["issuers", "resources"] as const;
+const TOP_KEYS = ["issuers", "resources", "tokens"] as const;
 
 /** Parses and checks all files (path → text). The engine is only asked to check, not to load. */
 export function parseConfig(
@@ -63,6 +65,7 @@ export function parseConfig(
   return ok({
     issuers: [...reader.issuers.values()],
     resources: [...reader.resources.values()],
+    tokens: reader.tokens.value ?? DEFAULT_TOKENS,
     policies,
     checkedPolicies: checked.value,
   });
@@ -99,6 +102,7 @@ function unknownResources(policies: readonly CheckedPolicy[], known: readonly st
 type Reader = {
   readonly issuers: Map<string, Issuer>;
   readonly resources: Map<string, Resource>;
+  readonly tokens: { value: TokenSettings | undefined };
   /** Names of all resources, also of those with errors. */
   readonly declared: Set<string>;
   readonly read: (source: PolicySource) => void;
@@ -109,6 +113,7 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
   const issuers = new Map<string, Issuer>();
   const resources = new Map<string, Resource>();
   const declared = new Set<string>();
+  const tokens: Reader["tokens"] = { value: undefined };
   const definedAt = new Map<string, string>();
 
   const define = (yaml: YamlFile, kind: string, key: string, path: YamlPath): boolean => {
@@ -156,6 +161,7 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
   return {
     issuers,
     resources,
+    tokens,
     declared,
     read: (source) => {
       const yaml = parseYaml(source);
@@ -166,7 +172,7 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
       const { value, errorAtKey, errorAtValue } = yaml.value;
       if (value === null || value === undefined) return;
       if (!isRecord(value)) {
-        errors.push(errorAtValue([], `must be a mapping with the keys ${TOP_KEYS.join(" and ")}`));
+        errors.push(errorAtValue([], `must be a mapping with the keys ${TOP_KEYS.join(", ")}`));
         return;
       }
       for (const [key, part] of Object.entries(value)) {
@@ -174,6 +180,9 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
           if (isRecord(part)) Object.entries(part).forEach(([k, v]) => readResource(yaml.value, k, v));
           else if (part !== null)
             errors.push(errorAtValue([key], "must map the name of each resource to what it is"));
+        } else if (key === "tokens") {
+          const settings = parse(yaml.value, tokensShape, part, [key], errors);
+          if (settings !== undefined && define(yaml.value, "setting", key, [key])) tokens.value = settings;
         } else if (key === "issuers") {
           if (Array.isArray(part))
             part.forEach((entry: unknown, index) => readIssuer(yaml.value, index, entry));

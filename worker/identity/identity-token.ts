@@ -35,7 +35,12 @@ export type IdentityProblem =
   | ClaimProblem;
 
 /** The owner of a verified token, and until when it is good, in milliseconds since the epoch. */
-export type VerifiedIdentity = { readonly principal: Principal; readonly expiresAt: number };
+export type VerifiedIdentity = {
+  readonly principal: Principal;
+  /** When the provider made the token, in milliseconds since the epoch. */
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+};
 
 /** What the client is told, and the exact reason, which is not for the client. */
 export type IdentityRefusal = { readonly refusal: Refusal; readonly problem: IdentityProblem };
@@ -93,7 +98,9 @@ async function verify(
   if (exp * 1000 <= now) return err("expired");
   if (!authorizedPartyFits(payload, issuer)) return err("audience_wrong");
   const principal = toPrincipal(issuer, payload);
-  return principal.ok ? ok({ principal: principal.value, expiresAt: exp * 1000 }) : principal;
+  return principal.ok
+    ? ok({ principal: principal.value, issuedAt: iat * 1000, expiresAt: exp * 1000 })
+    : principal;
 }
 
 type Unverified = { readonly header: ProtectedHeaderParameters; readonly claimed: JWTPayload };

@@ -53,20 +53,30 @@ export type SessionTokenRequest = {
   readonly tokenId: string;
   /** When the token that this one is given for ends, in milliseconds since the epoch. */
   readonly subjectExpiresAt: number;
+  /** Who acts for the principal, the one that acts now first. */
+  readonly actors?: readonly Principal[];
+  /** The task that the token is for. */
+  readonly task?: string | undefined;
+  /** Thumbprint of the key that the token is bound to (RFC 9449 section 6.1). */
+  readonly proofKey?: string | undefined;
   /** Milliseconds since the epoch. */
   readonly now: number;
 };
 
-export type SessionToken = { readonly token: string; readonly expiresAt: number };
+export type SessionToken = { readonly token: string; readonly expiresAt: number; readonly tokenId: string };
 
 /** Ends after 15 minutes or with the subject token, whichever is first. */
 export async function mintSessionToken(key: SigningKey, request: SessionTokenRequest): Promise<SessionToken> {
   const issuedAt = Math.floor(request.now / 1000);
   const end = Math.min(request.now + LIMITS.time.sessionToken, request.subjectExpiresAt);
   const expiresAt = Math.floor(end / 1000);
-  const { type, issuer, subject, name, groups } = request.principal;
+  const { issuer, subject } = request.principal;
+  const act = toActClaim(request.actors ?? []);
   const claims = {
-    principal: { type, issuer, subject, name, groups },
+    principal: whole(request.principal),
+    ...(act === undefined ? {} : { act }),
+    ...(request.task === undefined ? {} : { task: request.task }),
+    ...(request.proofKey === undefined ? {} : { cnf: { jkt: request.proofKey } }),
     ...(request.resources === null ? {} : { resources: request.resources }),
   };
   const token = await new SignJWT(claims)
@@ -78,7 +88,54 @@ export async function mintSessionToken(key: SigningKey, request: SessionTokenReq
     .setIssuedAt(issuedAt)
     .setExpirationTime(expiresAt)
     .sign(await importJWK(key, ALGORITHM));
-  return { token, expiresAt: expiresAt * 1000 };
+  return { token, expiresAt: expiresAt * 1000, tokenId: request.tokenId };
+}
+
+function whole({ type, issuer, subject, name, groups }: Principal): Principal {
+  return { type, issuer, subject, name, groups };
+}
+
+/** RFC 8693 section 4.1: the outermost `act` is who acts now, those within it acted before. */
+type ActClaim = { readonly sub: string; readonly principal: Principal; readonly act?: ActClaim };
+
+function toActClaim(actors: readonly Principal[]): ActClaim | undefined {
+  let claim: ActClaim | undefined;
+  for (const actor of actors.toReversed()) {
+    const sub = `${actor.issuer}#${actor.subject}`;
+    claim = { sub, principal: whole(actor), ...(claim === undefined ? {} : { act: claim }) };
+  }
+  return claim;
+}
+
+/** Undefined when it is not as we make it. */
+function readActClaim(claim: unknown): readonly Principal[] | undefined {
+  const actors: Principal[] = [];
+  for (let next = claim; next !== undefined;) {
+    if (typeof next !== "object" || next === null || actors.length === LIMITS.tasks.actors) return undefined;
+    const { principal, act } = next as { principal?: unknown; act?: unknown };
+    if (!isPrincipal(principal)) return undefined;
+    actors.push(whole(principal));
+    next = act;
+  }
+  return actors;
+}
+
+/** The key that a token says it is signed with, unverified. */
+export function keyIdOf(token: string): string | undefined {
+  try {
+    return token.length <= LIMITS.http.token ? decodeProtectedHeader(token).kid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a token says that it is one of ours, unverified: its type, as RFC 8725 section 3.11 has it. */
+export function claimsSessionToken(token: string): boolean {
+  try {
+    return token.length <= LIMITS.http.token && decodeProtectedHeader(token).typ === TYPE;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -108,7 +165,12 @@ export async function verifySessionToken(
       clockTolerance: 0,
       requiredClaims: ["sub", "jti", "iat", "exp", "principal"],
     });
-    const { principal, resources = null, jti, iat, exp } = payload as Record<string, unknown>;
+    const { principal, resources = null, jti, iat, exp, act, task, cnf } = payload as Record<string, unknown>;
+    const actors = readActClaim(act);
+    const proofKey = cnf === undefined ? undefined : (cnf as Record<string, unknown> | null)?.["jkt"];
+    if (actors === undefined || (task !== undefined && typeof task !== "string")) return invalid;
+    // A confirmation that is not understood must not turn into a token that anybody may use.
+    if (cnf !== undefined && typeof proofKey !== "string") return invalid;
     if (
       !isPrincipal(principal) ||
       typeof jti !== "string" ||
@@ -119,9 +181,11 @@ export async function verifySessionToken(
     }
     if (!isNames(resources) || (exp - iat) * 1000 > LIMITS.time.sessionToken || iat * 1000 > now + 1000)
       return invalid;
-    const { type, issuer, subject, name, groups } = principal;
     return ok({
-      principal: { type, issuer, subject, name, groups },
+      principal: whole(principal),
+      ...(actors.length === 0 ? {} : { actors }),
+      ...(task === undefined ? {} : { task }),
+      ...(typeof proofKey === "string" ? { proofKey } : {}),
       resources,
       tokenId: jti,
       issuedAt: iat * 1000,

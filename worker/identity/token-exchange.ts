@@ -4,6 +4,7 @@
  */
 import { LIMITS } from "../../wire/limits.ts";
 import { type Result, err, ok } from "../../wire/result.ts";
+import { type DetailsRequest, parseAuthorizationDetails } from "./authorization-details.ts";
 import type { IdentityProblem } from "./identity-token.ts";
 
 export const TOKEN_EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -11,13 +12,22 @@ export const ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"
 export const ID_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:id_token";
 export const JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt";
 
-const SUBJECT_TYPES = [ID_TOKEN_TYPE, JWT_TYPE] as const;
+/**
+ * `access_token` is a session token of ours or a provider's access token in JWT form (RFC 9068); which of
+ * them a token is says its own type, so that neither can be given out for the other.
+ */
+export const TOKEN_TYPES = [ID_TOKEN_TYPE, ACCESS_TOKEN_TYPE, JWT_TYPE] as const;
+
+export type TypedToken = { readonly token: string; readonly type: (typeof TOKEN_TYPES)[number] };
 
 export type TokenExchangeRequest = {
-  readonly subjectToken: string;
-  readonly subjectTokenType: (typeof SUBJECT_TYPES)[number];
+  readonly subject: TypedToken;
+  /** Who acts for the subject (RFC 8693 section 1.1, delegation). */
+  readonly actor: TypedToken | undefined;
   /** Names of resources; null when none was named. */
   readonly resources: readonly string[] | null;
+  /** A new task, or another token for one. */
+  readonly details: DetailsRequest | undefined;
 };
 
 type OAuthErrorCode =
@@ -26,15 +36,20 @@ type OAuthErrorCode =
   | "invalid_scope"
   | "invalid_authorization_details"
   | "unsupported_grant_type"
+  | "invalid_dpop_proof"
   | "temporarily_unavailable";
 
 /** Body of the answer, JSON as it is; send it with `status` and `Cache-Control: no-store`. */
 export type OAuthError = {
-  readonly status: 400 | 503;
+  readonly status: 400 | 429 | 503;
   readonly body: { readonly error: OAuthErrorCode; readonly error_description: string };
 };
 
-function oauthError(error: OAuthErrorCode, description: string, status: 400 | 503 = 400): OAuthError {
+export function oauthError(
+  error: OAuthErrorCode,
+  description: string,
+  status: OAuthError["status"] = 400,
+): OAuthError {
   return { status, body: { error, error_description: description } };
 }
 
@@ -42,8 +57,14 @@ function oauthError(error: OAuthErrorCode, description: string, status: 400 | 50
 const REPEATABLE: ReadonlySet<string> = new Set(["resource", "audience"]);
 const RESOURCE_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 
-/** Reads the form of a token request. Unknown parameters are ignored, as RFC 6749 section 3.2 demands. */
-export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeRequest, OAuthError> {
+/**
+ * Reads the form of a token request. Unknown parameters are ignored, as RFC 6749 section 3.2 demands. `now`
+ * in milliseconds since the epoch.
+ */
+export function parseTokenExchange(
+  form: URLSearchParams,
+  now: number,
+): Result<TokenExchangeRequest, OAuthError> {
   const names = [...form.keys()];
   const repeated = names.find((name, at) => !REPEATABLE.has(name) && names.indexOf(name) !== at);
   if (repeated !== undefined)
@@ -51,13 +72,6 @@ export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeR
   if (form.get("grant_type") === null) return err(oauthError("invalid_request", "grant_type is missing"));
   if (form.get("grant_type") !== TOKEN_EXCHANGE_GRANT) {
     return err(oauthError("unsupported_grant_type", `grant_type has to be ${TOKEN_EXCHANGE_GRANT}`));
-  }
-  // What would narrow or change the authority must not be ignored.
-  if (form.has("actor_token") || form.has("actor_token_type")) {
-    return err(oauthError("invalid_request", "actor_token is not supported"));
-  }
-  if (form.has("authorization_details")) {
-    return err(oauthError("invalid_authorization_details", "authorization_details is not supported"));
   }
   if ((form.get("scope") ?? "") !== "")
     return err(oauthError("invalid_scope", "there are no scopes; use resource"));
@@ -68,14 +82,11 @@ export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeR
   if (requested !== "" && requested !== ACCESS_TOKEN_TYPE && requested !== JWT_TYPE) {
     return err(oauthError("invalid_request", `requested_token_type has to be ${ACCESS_TOKEN_TYPE}`));
   }
-  const subjectTokenType = SUBJECT_TYPES.find((type) => type === form.get("subject_token_type"));
-  if (subjectTokenType === undefined) {
-    return err(oauthError("invalid_request", `subject_token_type has to be ${SUBJECT_TYPES.join(" or ")}`));
-  }
-  const subjectToken = form.get("subject_token") ?? "";
-  if (subjectToken === "" || subjectToken.length > LIMITS.http.token) {
-    return err(oauthError("invalid_request", "subject_token is missing or too long"));
-  }
+  const subject = readToken(form, "subject_token");
+  if (!subject.ok) return subject;
+  if (subject.value === undefined) return err(oauthError("invalid_request", "subject_token is missing"));
+  const actor = readToken(form, "actor_token");
+  if (!actor.ok) return actor;
   const resources = form.getAll("resource").filter((name) => name !== "");
   if (resources.length > LIMITS.http.tokenResources) {
     return err(oauthError("invalid_target", `at most ${LIMITS.http.tokenResources} resources may be named`));
@@ -83,11 +94,38 @@ export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeR
   if (!resources.every((name) => RESOURCE_NAME.test(name))) {
     return err(oauthError("invalid_target", "a resource is named by its name in the configuration"));
   }
+  const text = form.get("authorization_details") ?? "";
+  const details = text === "" ? ok(undefined) : parseAuthorizationDetails(text, now);
+  if (!details.ok) return err(detailsRefused(details.error));
   return ok({
-    subjectToken,
-    subjectTokenType,
+    subject: subject.value,
+    actor: actor.value,
+    details: details.value,
     resources: resources.length === 0 ? null : [...new Set(resources)],
   });
+}
+
+/** A token and its type, which only go together (RFC 8693 section 2.1); undefined when neither is there. */
+function readToken(
+  form: URLSearchParams,
+  parameter: "subject_token" | "actor_token",
+): Result<TypedToken | undefined, OAuthError> {
+  const token = form.get(parameter) ?? "";
+  const type = form.get(`${parameter}_type`) ?? "";
+  if (token === "" && type === "") return ok(undefined);
+  const known = TOKEN_TYPES.find((each) => each === type);
+  if (known === undefined) {
+    return err(oauthError("invalid_request", `${parameter}_type has to be one of ${TOKEN_TYPES.join(", ")}`));
+  }
+  if (token === "" || token.length > LIMITS.http.token) {
+    return err(oauthError("invalid_request", `${parameter} is missing or too long`));
+  }
+  return ok({ token, type: known });
+}
+
+/** RFC 9396 section 5. What is wrong with what was asked for is no secret. */
+export function detailsRefused(why: string): OAuthError {
+  return oauthError("invalid_authorization_details", `authorization_details ${why}`);
 }
 
 /**
@@ -95,7 +133,7 @@ export function parseTokenExchange(form: URLSearchParams): Result<TokenExchangeR
  * reason, and one description for all reasons keeps an attacker from learning which check stopped them. Only
  * a provider that cannot be read is told apart, so that clients try again.
  */
-export function tokenRefused(problem: IdentityProblem): OAuthError {
+export function tokenRefused(problem?: IdentityProblem): OAuthError {
   if (problem === "provider_unreachable" || problem === "provider_malformed") {
     return oauthError(
       "temporarily_unavailable",
@@ -103,7 +141,7 @@ export function tokenRefused(problem: IdentityProblem): OAuthError {
       503,
     );
   }
-  return oauthError("invalid_request", "the subject token is not accepted");
+  return oauthError("invalid_request", "the token is not accepted");
 }
 
 /** The answer when a named resource does not exist or is not for this principal: the same for both. */

@@ -34,6 +34,10 @@ export type Approval = {
   /** The session still waits for it. */
   readonly waiting: boolean;
   readonly requester: Principal;
+  /** Everybody else on whose behalf or through whom it was asked: actors, and the parties of its tasks. */
+  readonly parties?: readonly Principal[];
+  /** The task that it was asked under. */
+  readonly task?: string;
   readonly operation: HeldOperation;
   readonly reason?: string;
   readonly requirements: readonly HoldRequirement[];
@@ -49,7 +53,7 @@ export function samePrincipal(a: Principal, b: Principal): boolean {
 }
 
 /** One string per principal, without a way for two to collide. */
-export function principalKey(principal: Principal): string {
+export function principalKey(principal: Pick<Principal, "issuer" | "subject">): string {
   return JSON.stringify([principal.issuer, principal.subject]);
 }
 
@@ -72,7 +76,8 @@ export function decideApproval(before: Approval, decision: ApprovalDecision): Re
       refusal("approval_not_pending", `approval ${approval.id} is ${approval.status} already`, about),
     );
   }
-  if (samePrincipal(reviewer, approval.requester)) {
+  const asked = [approval.requester, ...(approval.parties ?? [])];
+  if (asked.some((party) => samePrincipal(reviewer, party))) {
     const hint = "ask somebody else of the group to decide it";
     return err(refusal("approval_own_request", "you cannot decide your own request", { hint, ...about }));
   }

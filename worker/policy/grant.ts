@@ -7,6 +7,7 @@ import { fromUtf8, utf8 } from "../../wire/bytes.ts";
 import { LIMITS } from "../../wire/limits.ts";
 import { type Refusal, refusal } from "../../wire/refusals.ts";
 import { type Result, err, ok } from "../../wire/result.ts";
+import { type TaskStep, coversResource, taskEnded } from "./task.ts";
 import type { Principal, Resource } from "./types.ts";
 
 /** What one verified session token says. Times in milliseconds since the epoch. */
@@ -18,6 +19,14 @@ export type VerifiedToken = {
   readonly tokenId: string;
   readonly issuedAt: number;
   readonly expiresAt: number;
+  /** Who acts for the principal (RFC 8693 section 4.1), the one that acts now first; undefined for nobody. */
+  readonly actors?: readonly Principal[];
+  /** Identifier of the task that the token is for. */
+  readonly task?: string;
+  /** That task's whole chain, the root first. The Control object adds it when it admits the token. */
+  readonly tasks?: readonly TaskStep[];
+  /** Thumbprint of the key that whoever uses the token has to prove (RFC 9449 section 6.1). */
+  readonly proofKey?: string;
 };
 
 declare const minted: unique symbol;
@@ -34,6 +43,12 @@ export type Grant = {
   /** Why the requester does this, for reviewers. */
   readonly reason?: string;
   readonly tokenId: string;
+  readonly issuedAt: number;
+  /** Who acts for the principal, the one that acts now first. */
+  readonly actors: readonly Principal[];
+  /** The tasks that it is under, the root first. */
+  readonly tasks: readonly TaskStep[];
+  readonly proofKey?: string;
 };
 
 export type GrantOptions = {
@@ -65,6 +80,16 @@ export function mintGrant(
       }),
     );
   }
+  const { tasks = [], actors = [] } = token;
+  // A token for a task is worth nothing without what the task allows.
+  if (token.task !== undefined && tasks.at(-1)?.id !== token.task) {
+    return err(refusal("token_invalid", "your session token is for a task that is not known"));
+  }
+  const over = tasks.find(({ terms }) => terms.deadline <= options.now);
+  if (over !== undefined) return err(taskEnded(over, "its deadline has passed"));
+  if (!tasks.every((step) => coversResource(step, resource.name))) {
+    return err(refusal("task_not_permitted", `your task does not cover ${resource.name}`));
+  }
   const { reason } = options;
   if (reason !== undefined && (reason.length > LIMITS.http.reason || CONTROL.test(reason))) {
     const message = `a reason may have at most ${LIMITS.http.reason} characters and no control characters`;
@@ -75,28 +100,72 @@ export function mintGrant(
     session: options.session,
     principal: token.principal,
     resource: resource.name,
-    expiresAt: token.expiresAt,
+    expiresAt: Math.min(token.expiresAt, ...tasks.map(({ terms }) => terms.deadline)),
     noWait: options.noWait,
     ...(reason === undefined || reason === "" ? {} : { reason }),
     tokenId: token.tokenId,
+    issuedAt: token.issuedAt,
+    actors,
+    tasks,
+    ...(token.proofKey === undefined ? {} : { proofKey: token.proofKey }),
   } as Grant);
 }
 
 /**
- * The same session under a renewed token: same principal and resource, later end. Refuses a token of anybody
- * else.
+ * The same session under a renewed token: same principal, actors, task, proof key and resource, later end.
+ * Refuses a token of anybody else.
  */
 export function renewGrant(grant: Grant, token: VerifiedToken, now: number): Result<Grant, Refusal> {
-  const { principal } = grant;
-  const renewed = token.principal;
-  if (
-    renewed.type !== principal.type ||
-    renewed.issuer !== principal.issuer ||
-    renewed.subject !== principal.subject
-  ) {
+  if (!sameParties([token.principal, ...(token.actors ?? [])], [grant.principal, ...grant.actors])) {
     return err(refusal("token_invalid", "the renewed token belongs to somebody else"));
   }
+  if (token.task !== grant.tasks.at(-1)?.id) {
+    return err(refusal("token_invalid", "the renewed token is not for the same task"));
+  }
+  if (token.proofKey !== grant.proofKey) {
+    return err(refusal("token_invalid", "the renewed token is bound to another key"));
+  }
   return mintGrant(token, { name: grant.resource }, { ...grant, now });
+}
+
+/** The token that a grant was minted from, as far as a grant tells. */
+export function tokenOf(grant: Grant): VerifiedToken {
+  const { principal, actors, tasks, tokenId, issuedAt, expiresAt, proofKey } = grant;
+  const task = tasks.at(-1)?.id;
+  return {
+    principal,
+    actors,
+    tasks,
+    ...(task === undefined ? {} : { task }),
+    ...(proofKey === undefined ? {} : { proofKey }),
+    resources: [grant.resource],
+    tokenId,
+    issuedAt,
+    expiresAt,
+  };
+}
+
+/** The grant without groups that somebody in it has left. */
+export function withoutGroups(
+  grant: Grant,
+  whom: Pick<Principal, "issuer" | "subject">,
+  left: readonly string[],
+): Grant {
+  const change = (party: Principal): Principal =>
+    party.issuer === whom.issuer && party.subject === whom.subject
+      ? { ...party, groups: party.groups.filter((group) => !left.includes(group)) }
+      : party;
+  return { ...grant, principal: change(grant.principal), actors: grant.actors.map(change) };
+}
+
+function sameParties(a: readonly Principal[], b: readonly Principal[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ type, issuer, subject }, at) => {
+      const other = b[at];
+      return type === other?.type && issuer === other.issuer && subject === other.subject;
+    })
+  );
 }
 
 /** Base64url of the grant's JSON, for a header between the Worker and its objects. */
@@ -135,7 +204,12 @@ function isGrant(value: unknown): value is Grant {
     typeof grant.expiresAt === "number" &&
     typeof grant.noWait === "boolean" &&
     (grant.reason === undefined || typeof grant.reason === "string") &&
-    typeof grant.tokenId === "string"
+    typeof grant.tokenId === "string" &&
+    typeof grant.issuedAt === "number" &&
+    Array.isArray(grant.actors) &&
+    grant.actors.every(isPrincipal) &&
+    Array.isArray(grant.tasks) &&
+    (grant.proofKey === undefined || typeof grant.proofKey === "string")
   );
 }
 

@@ -6,6 +6,7 @@ import { type Bindings, controlOf } from "../env.ts";
 import { api } from "./api.ts";
 import { readJson } from "./body.ts";
 import { config } from "./config.ts";
+import { identity } from "./identity.ts";
 import { oauth } from "./oauth.ts";
 import { answer, problem } from "./problem.ts";
 import { sockets } from "./sockets.ts";
@@ -28,6 +29,7 @@ app.route("/", oauth);
 app.route("/", sockets);
 app.route("/", config);
 app.route("/", api);
+app.route("/", identity);
 
 app.notFound((context) => problem(context, refusal("not_found", `there is nothing at ${context.req.path}`)));
 

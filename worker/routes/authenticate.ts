@@ -1,8 +1,11 @@
 /** Who a request comes from: our own session token, verified with the Control object's keys. */
 import { createMiddleware } from "hono/factory";
-import { refusal } from "../../wire/refusals.ts";
+import type { Context } from "hono";
+import { REFUSALS, type Refusal, refusal } from "../../wire/refusals.ts";
+import { type Result, err } from "../../wire/result.ts";
 import { type Bindings, controlOf, readSettings } from "../env.ts";
-import { type VerificationKey, verifySessionToken } from "../identity/session-token.ts";
+import { verifyProof } from "../identity/proof.ts";
+import { type VerificationKey, keyIdOf, verifySessionToken } from "../identity/session-token.ts";
 import type { VerifiedToken } from "../policy/grant.ts";
 import { problem } from "./problem.ts";
 
@@ -11,26 +14,80 @@ export type Authenticated = { Bindings: Bindings; Variables: { token: VerifiedTo
 // Public keys are no identity: every request of the isolate may share them.
 let kept: { keys: VerificationKey[]; readAt: number } | undefined;
 const KEEP_MS = 30_000;
+/** A key that is not known may be new; asking for it no more often than this keeps strangers from asking for us. */
+const ASK_AGAIN_MS = 1000;
 
-async function verificationKeys(bindings: Bindings, now: number): Promise<VerificationKey[]> {
-  if (kept === undefined || kept.keys.length === 0 || now - kept.readAt > KEEP_MS) {
+async function verificationKeys(
+  bindings: Bindings,
+  kid: string | undefined,
+  now: number,
+): Promise<VerificationKey[]> {
+  const age = kept === undefined ? Number.POSITIVE_INFINITY : now - kept.readAt;
+  const known = kept?.keys.some((key) => key.kid === kid) === true;
+  if (kept === undefined || age > KEEP_MS || (!known && age > ASK_AGAIN_MS)) {
     kept = { keys: await controlOf(bindings).verificationKeys(), readAt: now };
   }
   return kept.keys;
 }
 
+/** What a token that names resources or a task, or that somebody uses for another, may ask of the API. */
+const FOR_DELEGATES: readonly (readonly [method: string, path: RegExp])[] = [
+  ["GET", /^\/v1\/(whoami|resources)$/],
+  ["GET", /^\/v1\/approvals\/[^/]+$/],
+  ["GET", /^\/v1\/tasks(\/[^/]+)?$/],
+  ["POST", /^\/v1\/tasks$/],
+  ["DELETE", /^\/v1\/tasks\/[^/]+$/],
+];
+
 /** Refuses a request without a good session token and leaves what the token says in `token`. */
 export const authenticate = createMiddleware<Authenticated>(async (context, next) => {
-  const header = context.req.header("authorization");
-  const token = header === undefined ? undefined : /^Bearer ([^\s]+)$/i.exec(header)?.[1];
-  if (token === undefined) {
-    const hint = "send a session token as Authorization: Bearer; sally login gets you one";
-    return problem(context, refusal("token_missing", "this needs a session token", { hint }));
+  // Two groups of routes may share a path, and a proof is good once.
+  if ((context.get("token") as VerifiedToken | undefined) !== undefined) return next();
+  const verified = await verifyRequest(context);
+  if (!verified.ok) {
+    if (REFUSALS[verified.error.code].http === 401) context.header("www-authenticate", "Bearer, DPoP");
+    return problem(context, verified.error);
   }
-  const { publicUrl } = readSettings(context.env);
-  const now = Date.now();
-  const verified = await verifySessionToken(token, await verificationKeys(context.env, now), publicUrl, now);
-  if (!verified.ok) return problem(context, verified.error);
+  const { resources, task, actors = [] } = verified.value;
+  const delegated = resources !== null || task !== undefined || actors.length > 0;
+  const { method, path } = context.req;
+  const isApi = path.startsWith("/v1/");
+  if (isApi && delegated && !FOR_DELEGATES.some(([verb, form]) => verb === method && form.test(path))) {
+    const message = "a token for named resources, for a task or for somebody else cannot do this";
+    return problem(context, refusal("delegation_not_enough", message, { hint: "use a token of your own" }));
+  }
   context.set("token", verified.value);
   return next();
 });
+
+/**
+ * The session token of a request, verified and admitted. A token that is bound to a key (RFC 9449) comes as
+ * `Authorization: DPoP` with a proof of this very request; one that is not as `Authorization: Bearer`.
+ */
+async function verifyRequest(context: Context<Authenticated>): Promise<Result<VerifiedToken, Refusal>> {
+  const header = context.req.header("authorization") ?? "";
+  const [, scheme, token] = /^(Bearer|DPoP) ([^\s]+)$/i.exec(header) ?? [];
+  if (scheme === undefined || token === undefined) {
+    const hint = "send a session token as Authorization: Bearer; sally login gets you one";
+    return err(refusal("token_missing", "this needs a session token", { hint }));
+  }
+  const { publicUrl } = readSettings(context.env);
+  const now = Date.now();
+  const keys = await verificationKeys(context.env, keyIdOf(token), now);
+  const verified = await verifySessionToken(token, keys, publicUrl, now);
+  if (!verified.ok) return verified;
+  const bound = verified.value.proofKey !== undefined;
+  if (bound !== (scheme.toLowerCase() === "dpop")) {
+    const message = bound ? "this token is bound to a key: prove it" : "this token is not bound to a key";
+    return err(
+      refusal("proof_invalid", message, {
+        hint: bound ? "send it as Authorization: DPoP with a proof" : "send it as Authorization: Bearer",
+      }),
+    );
+  }
+  if (!bound) return controlOf(context.env).admit(verified.value, undefined);
+  const { method } = context.req;
+  const url = publicUrl + new URL(context.req.url).pathname;
+  const proof = await verifyProof(context.req.header("dpop") ?? "", { method, url, accessToken: token, now });
+  return proof.ok ? controlOf(context.env).admit(verified.value, proof.value) : proof;
+}

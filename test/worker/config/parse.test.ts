@@ -96,7 +96,8 @@ describe("a configuration", () => {
   });
 
   it("may be empty, and a file may be", () => {
-    expect(good({})).toEqual({ issuers: [], resources: [], policies: [], checkedPolicies: [] });
+    const tokens = { requireProof: false, rotateKeys: 30 * 86_400_000 };
+    expect(good({})).toEqual({ issuers: [], resources: [], tokens, policies: [], checkedPolicies: [] });
     expect(
       good({ "a.yaml": "", "b.yaml": "# nothing\n", "c.yaml": "resources:\nissuers:\n", "d.cedar": "" })
         .resources,
@@ -106,10 +107,10 @@ describe("a configuration", () => {
 
 describe("an error", () => {
   it.each([
-    ["resorces: {}", `1:1: unknown key "resorces" (did you mean "resources"?); allowed: issuers, resources`],
+    ["resorces: {}", `1:1: unknown key "resorces" (did you mean "resources"?); allowed: issuers, resources, tokens`],
     ["resources: []", "1:12: must map the name of each resource to what it is"],
     ["issuers: {}", "1:10: must be a list of identity providers"],
-    ["- a", "1:1: must be a mapping with the keys issuers and resources"],
+    ["- a", "1:1: must be a mapping with the keys issuers, resources, tokens"],
     [
       RESOURCE.replace("protocol: postgres", "protocl: postgres"),
       `3:5: unknown key "protocl" (did you mean "protocol"?); allowed: protocol, connector,`,

@@ -8,6 +8,7 @@ import {
   tokenRefused,
 } from "../../../worker/identity/token-exchange.ts";
 
+const NOW = Date.UTC(2026, 10, 22, 12);
 const GOOD = { grant_type: TOKEN_EXCHANGE_GRANT, subject_token: "a.b.c", subject_token_type: ID_TOKEN_TYPE };
 
 function parse(fields: Record<string, string | string[] | undefined>): ReturnType<typeof parseTokenExchange> {
@@ -15,14 +16,19 @@ function parse(fields: Record<string, string | string[] | undefined>): ReturnTyp
   for (const [name, value] of Object.entries({ ...GOOD, ...fields })) {
     for (const one of [value].flat()) if (one !== undefined) form.append(name, one);
   }
-  return parseTokenExchange(form);
+  return parseTokenExchange(form, NOW);
 }
 
 describe("a token request", () => {
   it("names a subject token and resources", () => {
     expect(parse({})).toEqual({
       ok: true,
-      value: { subjectToken: "a.b.c", subjectTokenType: ID_TOKEN_TYPE, resources: null },
+      value: {
+        subject: { token: "a.b.c", type: ID_TOKEN_TYPE },
+        actor: undefined,
+        details: undefined,
+        resources: null,
+      },
     });
     const named = parse({ resource: ["shop-db", "web-1", "shop-db"] });
     expect(named.ok && named.value.resources).toEqual(["shop-db", "web-1"]);
@@ -50,10 +56,13 @@ describe("a token request", () => {
       { requested_token_type: "urn:ietf:params:oauth:token-type:refresh_token" },
       "invalid_request",
     ],
-    ["an actor", { actor_token: "a.b.c" }, "invalid_request"],
+    ["an actor without its type", { actor_token: "a.b.c" }, "invalid_request"],
+    ["an actor's type without a token", { actor_token_type: ID_TOKEN_TYPE }, "invalid_request"],
+    ["no rights in the details", { authorization_details: "[]" }, "invalid_authorization_details"],
+    ["details that are no JSON", { authorization_details: "{" }, "invalid_authorization_details"],
     [
-      "narrower rights that would be ignored",
-      { authorization_details: "[]" },
+      "details of another type",
+      { authorization_details: '[{"type":"payment"}]' },
       "invalid_authorization_details",
     ],
     ["a scope", { scope: "admin" }, "invalid_scope"],
@@ -69,7 +78,7 @@ describe("a token request", () => {
     const names = fc.constantFrom(...Object.keys(GOOD), "resource", "scope");
     const answers = fc.sample(fc.array(fc.tuple(names, fc.string())), 300).map((pairs) => {
       const marked = pairs.map(([name, value]): [string, string] => [name, `${value}<<secret>>`]);
-      const result = parseTokenExchange(new URLSearchParams(marked));
+      const result = parseTokenExchange(new URLSearchParams(marked), NOW);
       return JSON.stringify(result.ok ? "ok" : result.error);
     });
     expect(answers.filter((answer) => answer.includes("<<secret>>"))).toEqual([]);

@@ -38,6 +38,9 @@ describe("a grant", () => {
         noWait: true,
         reason: "ticket 42",
         tokenId: "t1",
+        issuedAt: NOW,
+        actors: [],
+        tasks: [],
       },
     });
   });

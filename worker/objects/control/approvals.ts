@@ -6,6 +6,12 @@ import type { HoldAnswer, HoldRequest } from "./types.ts";
 
 type Row = { readonly body: string };
 
+/** Who asked, in which capacity: an approval of one's own request is not one of a task's, nor the other way round. */
+function requesterKey({ requester, parties = [], task }: Pick<Approval, "requester" | "parties" | "task">): string {
+  if (parties.length === 0 && task === undefined) return principalKey(requester);
+  return JSON.stringify([principalKey(requester), ...parties.map(principalKey), task ?? ""]);
+}
+
 export class Approvals {
   readonly #sql: SqlStorage;
 
@@ -35,7 +41,7 @@ export class Approvals {
        ON CONFLICT (id) DO UPDATE SET status = excluded.status, session = excluded.session, body = excluded.body`,
       approval.id,
       approval.status,
-      principalKey(approval.requester),
+      requesterKey(approval),
       approval.resource,
       approval.operation.hash,
       approval.session,
@@ -67,7 +73,7 @@ export class Approvals {
         .exec<Row>(
           `SELECT body FROM approvals WHERE requester = ? AND resource = ? AND hash = ? AND status = ? AND expires_at > ?
            ORDER BY created_at LIMIT 1`,
-          principalKey(request.requester),
+          requesterKey(request),
           request.resource,
           request.operation.hash,
           status,
@@ -93,6 +99,7 @@ export class Approvals {
     }
     const { session, resource, requester, operation, requirements, policies, reason, waiting, expiresAt } =
       request;
+    const { parties, task } = request;
     const approval: Approval = {
       id,
       status: "pending",
@@ -100,6 +107,8 @@ export class Approvals {
       session,
       waiting,
       requester,
+      ...(parties.length === 0 ? {} : { parties }),
+      ...(task === undefined ? {} : { task }),
       operation,
       ...(reason === undefined ? {} : { reason }),
       requirements,

@@ -11,24 +11,15 @@ import { parseConfig } from "../../config/parse.ts";
 import { describeChanges } from "../../config/changes.ts";
 import { type Bindings, connectorOf, readSettings, sessionOf } from "../../env.ts";
 import { parseConnectorKey } from "../../identity/connector-token.ts";
-import { verifyIdentityToken } from "../../identity/identity-token.ts";
 import { createKeySource } from "../../identity/key-source.ts";
 import { SECRET_BYTES, joinTokenHash, newJoinToken, useJoinToken } from "../../identity/secrets.ts";
-import {
-  type SessionToken,
-  type SigningKey,
-  type VerificationKey,
-  generateSigningKey,
-  mintSessionToken,
-  publicKey,
-} from "../../identity/session-token.ts";
-import {
-  type OAuthError,
-  parseTokenExchange,
-  targetRefused,
-  tokenRefused,
-} from "../../identity/token-exchange.ts";
+import type { DetailsRequest } from "../../identity/authorization-details.ts";
+import type { Proof } from "../../identity/proof.ts";
+import type { SigningKey, VerificationKey } from "../../identity/session-token.ts";
+import type { OAuthError, TypedToken } from "../../identity/token-exchange.ts";
+import type { VerifiedToken } from "../../policy/grant.ts";
 import { type Approval, decideApproval } from "../../policy/approval.ts";
+import { taskEnded } from "../../policy/task.ts";
 import type { ConfigError, Target } from "../../policy/cedar/engine.ts";
 import type { AdminVerb, Principal, Resource } from "../../policy/types.ts";
 import { policyEngine } from "../engines.ts";
@@ -38,7 +29,11 @@ import { Recorder } from "../recording/recorder.ts";
 import { Approvals } from "./approvals.ts";
 import { Connectors } from "./connectors.ts";
 import { type SshHostKey, generateSshHostKey, hostKeyLine } from "../../identity/ssh-host-key.ts";
-import { SessionIndex } from "./sessions.ts";
+import { type ExchangeContext, Identity, type Issued, revoked } from "./identity.ts";
+import { type KeyStatus, SigningKeys } from "./keys.ts";
+import type { PrincipalName, Revocation } from "./revocations.ts";
+import { SessionIndex, principalLink, taskLink } from "./sessions.ts";
+import { type Budget, type Task, hasPart } from "./tasks.ts";
 import type {
   ApplyOutcome,
   ApplyProblem,
@@ -49,6 +44,7 @@ import type {
   SessionCounts,
   SessionRow,
   Snapshot,
+  StartedSession,
 } from "./types.ts";
 
 /** How often sessions that the index believes alive are asked whether they are; asking wakes them. */
@@ -62,9 +58,9 @@ export class ControlObject extends DurableObject<Bindings> {
   readonly #connectors: Connectors;
   readonly #sessions: SessionIndex;
   readonly #log: Recorder;
-  readonly #keySource = createKeySource((url, init) => fetch(url, init));
+  readonly #keys: SigningKeys;
+  readonly #identity: Identity;
   #config: Configuration | undefined;
-  #signingKey: SigningKey | undefined;
   #sshHostKey!: SshHostKey; // Set by the constructor's blockConcurrencyWhile, before anything else runs.
 
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -78,8 +74,17 @@ export class ControlObject extends DurableObject<Bindings> {
     this.#connectors = new Connectors(sql);
     this.#sessions = new SessionIndex(sql);
     this.#log = new Recorder(sql, "control");
+    this.#keys = new SigningKeys(sql);
+    this.#identity = new Identity({
+      sql,
+      keys: this.#keys,
+      keySource: createKeySource((url, init) => fetch(url, init)),
+      config: () => this.#config,
+      gateway: () => readSettings(env).publicUrl,
+      record: (body) => this.#record(body),
+    });
     void ctx.blockConcurrencyWhile(async () => {
-      await this.#loadSigningKey();
+      await this.#keys.prepare(this.#earlierKey(), Date.now());
       await this.#loadSshHostKey();
       this.#loadConfig();
       processMark ??= identifier("prc");
@@ -93,7 +98,7 @@ export class ControlObject extends DurableObject<Bindings> {
 
   /** The public halves of the signing keys, newest first. */
   verificationKeys(): VerificationKey[] {
-    return this.#signingKey === undefined ? [] : [publicKey(this.#signingKey)];
+    return this.#keys.verification(Date.now());
   }
 
   /** The public SSH host key, as known_hosts has it after the host. */
@@ -108,39 +113,178 @@ export class ControlObject extends DurableObject<Bindings> {
     );
   }
 
-  /** RFC 8693: a token of a configured issuer for one of ours. `form` is the request's body. */
-  async exchange(form: string): Promise<Result<SessionToken, OAuthError>> {
-    const request = parseTokenExchange(new URLSearchParams(form));
-    if (!request.ok) return request;
-    const now = Date.now();
-    const verified = await verifyIdentityToken(
-      request.value.subjectToken,
-      this.#config?.issuers ?? [],
-      this.#keySource,
-      now,
+  /** RFC 8693: a token of a configured issuer, or of ours, for one of ours. `form` is the request's body. */
+  async exchange(form: string, context: ExchangeContext): Promise<Result<Issued, OAuthError>> {
+    const issued = await this.#identity.exchange(form, context, Date.now());
+    await this.#scheduleExpiry();
+    return issued;
+  }
+
+  /** Whether a rightly signed token still counts, and as what (identity.ts). */
+  admit(token: VerifiedToken, proof: Proof | undefined): Result<VerifiedToken, Refusal> {
+    return this.#identity.admit(token, proof, Date.now());
+  }
+
+  /** `admit` for a token that renews a session, whose key was proven when it began. */
+  admitRenewal(token: VerifiedToken): Result<VerifiedToken, Refusal> {
+    return this.#identity.stillGood(token, Date.now());
+  }
+
+  signingKeys(principal: Principal): Result<KeyStatus[], Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "config:read");
+    return allowed.ok ? ok(this.#keys.status(Date.now())) : allowed;
+  }
+
+  async rotateSigningKeys(principal: Principal): Promise<Result<KeyStatus[], Refusal>> {
+    const allowed = this.#authorize(principal, "gateway", "identity:write");
+    if (!allowed.ok) return allowed;
+    await this.#identity.rotateKeys(principal, Date.now());
+    return ok(this.#keys.status(Date.now()));
+  }
+
+  // Tasks.
+
+  async startTask(
+    token: VerifiedToken,
+    details: DetailsRequest,
+    actor: TypedToken | undefined,
+  ): Promise<Result<Issued, OAuthError>> {
+    const issued = await this.#identity.startTask(token, details, actor, Date.now());
+    await this.#scheduleExpiry();
+    return issued;
+  }
+
+  /** Tasks that the token's owner has a part in, or all for whom may manage identities; newest first. */
+  tasks(token: VerifiedToken, openOnly: boolean, limit: number): Task[] {
+    return this.#identity.tasks.list(openOnly, limit).filter((task) => this.#maySeeTask(token, task));
+  }
+
+  task(token: VerifiedToken, id: string): Result<Task, Refusal> {
+    const task = this.#identity.tasks.get(id);
+    return task !== undefined && this.#maySeeTask(token, task)
+      ? ok(task)
+      : err(refusal("not_found", `there is no task ${id}`));
+  }
+
+  /** Ends a task and everything beneath it: tokens, tasks and live sessions. */
+  async endTask(
+    token: VerifiedToken,
+    id: string,
+    reason: string | undefined,
+  ): Promise<Result<Task, Refusal>> {
+    const found = this.task(token, id);
+    if (!found.ok) return found;
+    await this.#endTask(id, reason ?? `${token.principal.name} ended it`, token.principal);
+    return this.task(token, id);
+  }
+
+  /** Takes out of the budgets of a task and of those above it; a session asks before an operation runs. */
+  spend(task: string, what: Budget, amount: number): Result<void, Refusal> {
+    return this.#identity.tasks.spend(task, what, amount, Date.now());
+  }
+
+  async #endTask(id: string, reason: string, by: Principal | undefined): Promise<void> {
+    const ended = this.#identity.endTask(id, reason, by, Date.now());
+    for (const task of ended) await this.#endSessions(taskLink(task.id), taskEnded(task, reason));
+  }
+
+  #maySeeTask(token: VerifiedToken, task: Task): boolean {
+    const chain = this.#identity.tasks.chain(task.id);
+    // A token for a task sees that one and those below it, nothing beside or above.
+    if (token.task !== undefined) return chain.some(({ id }) => id === token.task);
+    return (
+      chain.some((step) => hasPart(step, token.principal)) ||
+      this.#authorize(token.principal, "gateway", "identity:write").ok
     );
-    if (!verified.ok) {
-      console.warn(`token exchange refused: ${verified.error.problem}`);
-      return err(tokenRefused(verified.error.problem));
+  }
+
+  // Revocation.
+
+  revocations(principal: Principal, limit: number): Result<Revocation[], Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "identity:write");
+    return allowed.ok ? ok(this.#identity.revocations.list(limit)) : allowed;
+  }
+
+  /** Nothing that was issued to `whom` counts any more: tokens, tasks, live sessions. */
+  async revokePrincipal(
+    principal: Principal,
+    whom: PrincipalName,
+    options: { readonly blocks: boolean; readonly reason?: string },
+  ): Promise<Result<Revocation, Refusal>> {
+    const allowed = this.#authorize(principal, "gateway", "identity:write");
+    if (!allowed.ok) return allowed;
+    return ok(await this.removePrincipal(whom, principal.name, options));
+  }
+
+  /** `revokePrincipal` for a caller whose authority is established: `by` says who that is. */
+  async removePrincipal(
+    { issuer, subject }: PrincipalName,
+    by: string,
+    { blocks, reason }: { readonly blocks: boolean; readonly reason?: string },
+  ): Promise<Revocation> {
+    const at = Date.now();
+    const revocation: Revocation = {
+      id: identifier("rev"),
+      issuer,
+      subject,
+      at,
+      by,
+      blocks,
+      ...(reason === undefined ? {} : { reason }),
+    };
+    this.#record({ type: "revocation", ...revocation });
+    this.#identity.revocations.add(revocation);
+    const whom: Principal = { type: "User", issuer, subject, name: subject, groups: [] };
+    await this.#endSessions(principalLink(whom), revoked(whom));
+    const why = "the access of somebody in it was revoked";
+    for (const task of this.#identity.tasks.openOf(whom)) await this.#endTask(task.id, why, undefined);
+    return revocation;
+  }
+
+  liftRevocation(principal: Principal, id: string): Result<void, Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "identity:write");
+    if (!allowed.ok) return allowed;
+    this.#record({ type: "revocation_lifted", revocation: id, by: principal });
+    return this.#identity.revocations.lift(id)
+      ? ok(undefined)
+      : err(refusal("not_found", `there is no revocation ${id}`));
+  }
+
+  async leaveGroups(
+    principal: Principal,
+    whom: PrincipalName,
+    groups: readonly string[],
+  ): Promise<Result<void, Refusal>> {
+    const allowed = this.#authorize(principal, "gateway", "identity:write");
+    if (!allowed.ok) return allowed;
+    await this.removeFromGroups(whom, groups, principal.name);
+    return ok(undefined);
+  }
+
+  /** Takes effect on the next operation of live sessions and on every token from before now. `by` says who did it. */
+  async removeFromGroups(whom: PrincipalName, groups: readonly string[], by: string): Promise<void> {
+    const { issuer, subject } = whom;
+    this.#record({ type: "left_groups", issuer, subject, groups, by });
+    this.#identity.revocations.leave(whom, groups, Date.now());
+    const link = principalLink(whom);
+    await this.#eachSession(link, async (session) => session.leaveGroups(whom, groups));
+  }
+
+  async #endSessions(link: string, why: Refusal): Promise<void> {
+    await this.#eachSession(link, async (session) => session.revoke(why));
+  }
+
+  /** Tells every live session of a link, all at once; who does not answer is asked again. */
+  async #eachSession(
+    link: string,
+    tell: (session: ReturnType<typeof sessionOf>) => Promise<void>,
+  ): Promise<void> {
+    let left = this.#sessions.linked(link);
+    for (let attempt = 0; left.length > 0 && attempt < 3; attempt++) {
+      const told = await Promise.allSettled(left.map((id) => tell(sessionOf(this.env, id))));
+      left = left.filter((_, at) => told[at]?.status === "rejected");
     }
-    const { resources } = request.value;
-    const known = new Set(this.#config?.resources.map(({ name }) => name));
-    if (resources?.some((name) => !known.has(name)) === true) return err(targetRefused());
-    if (this.#signingKey === undefined) throw new Error("the signing key is not loaded");
-    const { principal, expiresAt: subjectExpiresAt } = verified.value;
-    const { publicUrl: gateway } = readSettings(this.env);
-    const tokenId = identifier("tok");
-    this.#record({ type: "token", principal, resources, tokenId });
-    return ok(
-      await mintSessionToken(this.#signingKey, {
-        gateway,
-        principal,
-        resources,
-        tokenId,
-        subjectExpiresAt,
-        now,
-      }),
-    );
+    for (const id of left) console.error(`session ${id} could not be told that its authority has changed`);
   }
 
   // Configuration.
@@ -221,16 +365,24 @@ export class ControlObject extends DurableObject<Bindings> {
 
   // Sessions.
 
-  /** Puts a session into the index and hands out the configuration, unless the caller has this version. */
+  /**
+   * Puts a session into the index and hands out the configuration, unless the caller has this version. What
+   * was revoked or ended since its token was admitted is noticed here; what is later finds it in the index.
+   */
   startSession(
     row: Omit<SessionRow, "status" | keyof SessionCounts>,
     processId: number,
     knownVersion: number | undefined,
-  ): { version: number; snapshot?: Snapshot } | undefined {
+    token: VerifiedToken,
+  ): Result<StartedSession, Refusal> {
     const snapshot = this.snapshot();
-    if (snapshot === undefined) return undefined;
+    if (snapshot === undefined) {
+      return err(refusal("no_policy_loaded", "the gateway has no configuration yet"));
+    }
+    const good = this.#identity.stillGood(token, Date.now());
+    if (!good.ok) return good;
     this.#sessions.start(row, processId);
-    return { version: snapshot.version, ...(snapshot.version === knownVersion ? {} : { snapshot }) };
+    return ok({ version: snapshot.version, ...(snapshot.version === knownVersion ? {} : { snapshot }) });
   }
 
   endSession(id: string, endedAt: number, reason: string, counts: SessionCounts): void {
@@ -430,6 +582,10 @@ export class ControlObject extends DurableObject<Bindings> {
       this.#record({ type: "expired", approval: expired.id });
       if (expired.status === "pending") await this.#tell(expired, "expired", expired);
     }
+    for (const task of this.#identity.tasks.expired(now)) {
+      await this.#endTask(task.id, "its deadline has passed", undefined);
+    }
+    if (this.#identity.rotationDue() <= now) await this.#identity.rotateKeys(undefined, now);
     await this.#reconcile();
     await this.#scheduleExpiry();
   }
@@ -448,7 +604,8 @@ export class ControlObject extends DurableObject<Bindings> {
   async #scheduleExpiry(): Promise<void> {
     const next = this.#approvals.nextExpiry() ?? Number.POSITIVE_INFINITY;
     const live = this.#sessions.liveIds().length > 0 ? Date.now() + RECONCILE_MS : Number.POSITIVE_INFINITY;
-    const at = Math.min(next, live);
+    const deadline = this.#identity.tasks.nextDeadline() ?? Number.POSITIVE_INFINITY;
+    const at = Math.min(next, live, deadline, this.#identity.rotationDue());
     const set = await this.ctx.storage.getAlarm();
     if (at !== Number.POSITIVE_INFINITY && (set === null || set > at)) await this.ctx.storage.setAlarm(at);
   }
@@ -477,15 +634,10 @@ export class ControlObject extends DurableObject<Bindings> {
     );
   }
 
-  async #loadSigningKey(): Promise<void> {
+  /** The signing key of a gateway from before there were several. */
+  #earlierKey(): SigningKey | undefined {
     const stored = this.#meta("signing_key");
-    if (stored !== undefined) {
-      this.#signingKey = JSON.parse(stored) as SigningKey;
-      return;
-    }
-    const key = await generateSigningKey();
-    this.#saveMeta("signing_key", JSON.stringify(key));
-    this.#signingKey = key;
+    return stored === undefined ? undefined : (JSON.parse(stored) as SigningKey);
   }
 
   async #loadSshHostKey(): Promise<void> {

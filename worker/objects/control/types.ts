@@ -3,6 +3,7 @@ import type { ConfigError, PolicySource } from "../../policy/cedar/engine.ts";
 import type { Config } from "../../config/parse.ts";
 import type { Approval, HeldOperation } from "../../policy/approval.ts";
 import type { SshHostKey } from "../../identity/ssh-host-key.ts";
+import type { TaskStep } from "../../policy/task.ts";
 import type { DeterminingPolicy, HoldRequirement, Principal, Resource } from "../../policy/types.ts";
 
 /** What Session objects need of the configuration. One per version, the same for everybody. */
@@ -34,12 +35,19 @@ export type SessionCounts = {
   readonly rows: number;
 };
 
+/** What a session that starts learns. */
+export type StartedSession = { readonly version: number; readonly snapshot?: Snapshot };
+
 /** A row of the session index. Times in milliseconds since the epoch. */
 export type SessionRow = SessionCounts & {
   readonly id: string;
   readonly resource: string;
   readonly protocol: string;
   readonly principal: Principal;
+  /** Who acts for the principal, the one that acts now first; undefined for nobody. */
+  readonly actors?: readonly Principal[];
+  /** The tasks that it runs under, the root first. */
+  readonly tasks?: readonly TaskStep[];
   readonly startedAt: number;
   readonly endedAt?: number;
   readonly status: "live" | "ended";
@@ -50,6 +58,10 @@ export type HoldRequest = {
   readonly session: string;
   readonly resource: string;
   readonly requester: Principal;
+  /** Who else has a part in the request, and may not decide it either. */
+  readonly parties: readonly Principal[];
+  /** The task that it is made under. */
+  readonly task?: string;
   readonly operation: HeldOperation;
   readonly requirements: readonly HoldRequirement[];
   readonly policies: readonly DeterminingPolicy[];

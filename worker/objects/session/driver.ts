@@ -75,6 +75,13 @@ export type SessionHost = {
   closeChannel(channel: number): void;
 
   decide(operation: Operation): Decision;
+  /**
+   * Takes operations out of the budget of the session's task; ask before an operation runs, approved ones
+   * too. Undefined: there is no budget, go on at once.
+   */
+  reserve(operations: () => number): Promise<Result<void, Refusal>> | undefined;
+  /** Rows that this turn has queued for the client. */
+  rowsQueued(rows: number): void;
   reveals(relation: string, column: string): boolean;
   hold(hold: Hold): Promise<HoldStart>;
   /** Takes a granted approval up; refused when it was withdrawn or ran out meanwhile. */

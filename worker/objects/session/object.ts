@@ -22,16 +22,26 @@ import type { Frame, Tunnel } from "../../../wire/tunnel.ts";
 import { type Bindings, connectorOf, controlOf, readSettings, sessionOf } from "../../env.ts";
 import { SECRET_BYTES, type TicketRecord, newTicket, useTicket } from "../../identity/secrets.ts";
 import { verifySessionToken } from "../../identity/session-token.ts";
-import { GRANT_HEADER, type Grant, decodeGrant, mintGrant, renewGrant } from "../../policy/grant.ts";
+import { decideUnder, otherParties, revealsUnder } from "../../policy/authority.ts";
+import {
+  GRANT_HEADER,
+  type Grant,
+  decodeGrant,
+  mintGrant,
+  renewGrant,
+  tokenOf,
+  withoutGroups,
+} from "../../policy/grant.ts";
 import type { Decision, Operation, Principal, Resource } from "../../policy/types.ts";
 import { samePrincipal } from "../../policy/approval.ts";
-import type { ApprovalOutcome, SessionCounts, Snapshot } from "../control/types.ts";
+import type { ApprovalOutcome, SessionCounts, Snapshot, StartedSession } from "../control/types.ts";
 import { policyEngine } from "../engines.ts";
 import { randomBytes } from "../identifiers.ts";
 import type { ChainedEvent, ChainHead, EventBody } from "../recording/chain.ts";
 import { Recorder } from "../recording/recorder.ts";
 import { currentSnapshot, learnSnapshot } from "../snapshot.ts";
 import { TunnelEnd } from "../tunnel-end.ts";
+import { TaskBudget } from "./budget.ts";
 import { createDriver, hasDriver } from "./drivers.ts";
 import { type ExplainQuestion, type Explanation, explainStatement } from "./postgres-explain.ts";
 import type { ChannelHandler, Hold, HoldStart, SessionDriver, SessionHost } from "./driver.ts";
@@ -76,13 +86,20 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   #startupTimer: ReturnType<typeof setTimeout> | undefined;
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
   #lingering: ReturnType<typeof setTimeout> | undefined;
+  readonly #budget = new TaskBudget((task, what, amount) =>
+    attempt(controlOf(this.env).spend(task, what, amount)),
+  );
   #active = 0;
   #depth = 0;
+  /** Storage has this session as it was when it was last idle. */
+  #frozen = false;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
-    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)");
-    const grant = this.#meta("grant");
+    // Nothing is stored before a session has started: whoever guesses names of sessions fills no disk.
+    const known =
+      ctx.storage.sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'meta'").toArray().length > 0;
+    const grant = known ? this.#meta("grant") : undefined;
     if (grant === undefined) return;
     this.#grant = JSON.parse(grant) as Grant;
     this.#recorder = new Recorder(ctx.storage.sql, this.#grant.session);
@@ -130,8 +147,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   async #acceptConnector(request: Request): Promise<Response> {
     const ticket = request.headers.get("authorization")?.replace(/^Ticket /, "") ?? "";
     const used = await useTicket(this.#ticket, ticket, Date.now());
-    // Between reading the ticket and here another request may have used it.
-    if (!used.ok || this.#ticket?.used === true || this.#ticket?.hash !== used.value.hash) {
+    // Between reading the ticket and here another request may have used it, or the session may have ended.
+    const stale = this.#ticket?.used === true || this.#phase === "ended";
+    if (!used.ok || stale || this.#ticket?.hash !== used.value.hash) {
       return new Response("the ticket is not valid", { status: 401 });
     }
     this.#ticket = used.value;
@@ -185,6 +203,10 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       return;
     }
     const frame = received.value;
+    if (frame?.kind === "open") {
+      this.#terminate(refusal("protocol_violation", "the client's tunnel has one channel only"));
+      return;
+    }
     if (frame === undefined || frame.channel !== 0) return;
     if (frame.kind === "data") this.#driver?.clientBytes(frame.bytes);
     else if (frame.kind === "end" || frame.kind === "close") this.#driver?.clientEnded();
@@ -201,6 +223,12 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   #dispatch(frame: Frame): void {
+    if (frame.kind === "open") {
+      this.#connectorGone(
+        refusal("upstream_lost", "the connector opened a channel, which is not for it to do"),
+      );
+      return;
+    }
     const handler = this.#handlers.get(frame.channel);
     if (handler === undefined) return;
     switch (frame.kind) {
@@ -220,7 +248,6 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
         this.#handlers.delete(frame.channel);
         handler.closed(fromConnector(frame.code, frame.message), frame.code === "done");
         return;
-      case "open":
       case "credit":
         return;
     }
@@ -240,7 +267,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     const { publicUrl } = readSettings(this.env);
     const keys = await controlOf(this.env).verificationKeys();
     const verified = await verifySessionToken(token, keys, publicUrl, Date.now());
-    const renewed = verified.ok ? renewGrant(this.grant, verified.value, Date.now()) : verified;
+    const admitted = verified.ok ? await attempt(controlOf(this.env).admitRenewal(verified.value)) : verified;
+    const renewed = admitted.ok ? renewGrant(this.grant, admitted.value, Date.now()) : admitted;
     this.turn(() => {
       if (this.#phase === "ended") return;
       if (!renewed.ok) {
@@ -248,8 +276,13 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
         return;
       }
       this.#grant = renewed.value;
+      if (this.#phase !== "started") return;
       this.#saveMeta("grant", JSON.stringify(renewed.value));
-      this.record({ type: "renewed", expiresAt: new Date(renewed.value.expiresAt).toISOString() });
+      this.record({
+        type: "renewed",
+        token: renewed.value.tokenId,
+        expiresAt: new Date(renewed.value.expiresAt).toISOString(),
+      });
       void this.ctx.storage.setAlarm(renewed.value.expiresAt);
     });
   }
@@ -291,6 +324,23 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     });
   }
 
+  /** Its authority is gone: the principal, an actor or a task of its was revoked or has ended. */
+  revoke(why: Refusal): void {
+    this.turn(() => this.#terminate(why));
+  }
+
+  /** Somebody in its authority has left groups: it counts from the next operation on. */
+  leaveGroups(whom: Pick<Principal, "issuer" | "subject">, groups: readonly string[]): void {
+    this.turn(() => {
+      if (this.#grant === undefined || this.#phase === "ended") return;
+      this.#grant = withoutGroups(this.#grant, whom, groups);
+      if (this.#phase !== "started") return;
+      this.#saveMeta("grant", JSON.stringify(this.#grant));
+      this.record({ type: "left_groups", issuer: whom.issuer, subject: whom.subject, groups });
+      this.#driver?.configChanged();
+    });
+  }
+
   /** A CancelRequest that arrived on a connection of `principal`'s. */
   cancel(processId: number, secretKey: Uint8Array, principal: Principal): void {
     this.turn(() => {
@@ -307,7 +357,11 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   /** A session whose client's socket is gone has ended, whatever the index believes. */
   checkAlive(): void {
     if (this.#phase === "ended" && this.#grant !== undefined) this.#tellIndex(this.#meta("ended") ?? "ended");
-    else if (this.ctx.getWebSockets(CLIENT).length === 0) this.#endedByRestart();
+    else if (this.#phase === "new") {
+      // The index knows it, but the process went before the session had written anything.
+      const name = this.ctx.id.name ?? "";
+      this.ctx.waitUntil(controlOf(this.env).endSession(name, Date.now(), "gateway_restarted", this.#counts));
+    } else if (this.ctx.getWebSockets(CLIENT).length === 0) this.#endedByRestart();
   }
 
   /** Events of the recording, for whom the Control object has let see them. */
@@ -393,20 +447,22 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   async #start(details: EventBody): Promise<Result<void, Refusal>> {
-    const { session, principal, resource } = this.grant;
+    const { session, principal, actors, tasks, resource } = this.grant;
     const startedAt = Date.now();
-    const row = { id: session, resource, protocol: this.resource.protocol, principal, startedAt };
-    const started = await controlOf(this.env).startSession(
+    const chain = { ...(actors.length === 0 ? {} : { actors }), ...(tasks.length === 0 ? {} : { tasks }) };
+    const row = { id: session, resource, protocol: this.resource.protocol, principal, ...chain, startedAt };
+    const started: Result<StartedSession, Refusal> = await controlOf(this.env).startSession(
       row,
       this.#driver?.processId ?? 0,
       currentSnapshot()?.version,
+      tokenOf(this.grant),
     );
-    if (started === undefined)
-      return err(refusal("no_policy_loaded", "the gateway has no configuration yet"));
-    if (started.snapshot !== undefined) learnSnapshot(started.snapshot);
+    if (!started.ok) return started;
+    if (started.value.snapshot !== undefined) learnSnapshot(started.value.snapshot);
     if (this.#phase !== "connecting") return err(LOST);
     clearTimeout(this.#startupTimer);
     this.#phase = "started";
+    this.ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)");
     this.#saveMeta("grant", JSON.stringify(this.grant));
     this.#recorder = new Recorder(this.ctx.storage.sql, session);
     const { expiresAt, noWait, reason, tokenId } = this.grant;
@@ -415,6 +471,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       session,
       resource,
       principal,
+      ...chain,
       token: { id: tokenId, expiresAt: new Date(expiresAt).toISOString() },
       noWait,
       ...(reason === undefined ? {} : { reason }),
@@ -520,17 +577,24 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   decide(operation: Operation): Decision {
-    const { principal, expiresAt } = this.grant;
+    const { expiresAt } = this.grant;
     if (expiresAt <= Date.now()) {
       const why = refusal("token_expired", "the session's token has expired", { hint: "connect again" });
       return { effect: "deny", policies: [], refusal: why };
     }
-    return policyEngine.decideOperation(principal, this.resource, operation);
+    return decideUnder(policyEngine, this.grant, this.resource, operation, Date.now());
+  }
+
+  reserve(operations: () => number): Promise<Result<void, Refusal>> | undefined {
+    return this.#budget.operations(this.grant.tasks, operations);
+  }
+
+  rowsQueued(rows: number): void {
+    this.#budget.rows(this.grant.tasks, rows);
   }
 
   reveals(relation: string, column: string): boolean {
-    const action = { action: "reveal", facts: { relation, column } } as const;
-    return policyEngine.decide(this.grant.principal, this.resource, action).effect === "allow";
+    return revealsUnder(policyEngine, this.grant, this.resource, relation, column);
   }
 
   async hold(hold: Hold): Promise<HoldStart> {
@@ -540,10 +604,13 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   async #hold(hold: Hold): Promise<HoldStart> {
     const { session, principal: requester, resource, noWait, reason } = this.grant;
+    const task = this.grant.tasks.at(-1);
     const { granted, approval } = await controlOf(this.env).hold({
       session,
       resource,
       requester,
+      parties: otherParties(this.grant),
+      ...(task === undefined ? {} : { task: task.id }),
       operation: hold.operation,
       requirements: hold.decision.requirements,
       policies: hold.decision.policies,
@@ -621,23 +688,47 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   /** Writes the recording, then sends what waits, then gives credit back. */
   #settle(): void {
     try {
+      // Whatever is not idle must not be taken up as it was before: without the row it ends instead.
+      if (this.#frozen) this.ctx.storage.sql.exec("DELETE FROM meta WHERE key = 'frozen'");
+      this.#frozen = false;
       this.#recorder?.flush();
     } catch (error) {
       console.error(`recording failed: ${error instanceof Error ? error.message : "unknown"}`);
       this.#abort(refusal("cannot_record", "the recording cannot be written, so the session has ended"));
       return;
     }
-    this.#client?.flush();
-    this.#connector?.flush();
+    const owing = this.#flush();
     if (this.#phase === "ended") {
-      this.#closeSockets();
+      if (!owing) this.#closeSockets();
       return;
     }
     this.#driver?.pump();
-    this.#client?.flush();
-    this.#connector?.flush();
+    this.#flush();
     this.#active = Date.now();
     this.#idleTimer ??= setTimeout(() => this.#putDown(), IDLE_MS);
+  }
+
+  /** Sends what may go. True while rows wait for the budget of a task: until then the client gets nothing. */
+  #flush(): boolean {
+    this.#connector?.flush();
+    const owing = this.#budget.owing(this.#grant?.tasks ?? [], (paid) => {
+      if (!paid.ok) this.#cut(paid.error);
+      this.turn(() => undefined);
+    });
+    if (!owing) this.#client?.flush();
+    return owing;
+  }
+
+  /** What is queued for the client must not leave: it goes, with the session, whose end is recorded. */
+  #cut(why: Refusal): void {
+    this.#client?.discard();
+    this.turn(() => {
+      this.#terminate(why);
+      // The rest of a message would follow half of one.
+      this.#client?.discard();
+      this.notify({ type: "ended", code: why.code, message: why.message });
+      this.#client?.end(0);
+    });
   }
 
   /** Ends the session without sending anything that is queued. */
@@ -699,6 +790,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       mainChannel: this.#handlers.keys().next().value,
     };
     this.#saveMeta("frozen", JSON.stringify(frozen));
+    this.#frozen = true;
   }
 
   /** After hibernation: takes the session up where it was. After a crash: there is nothing to take up. */
@@ -712,7 +804,12 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     }
     const snapshot = currentSnapshot() ?? (await controlOf(this.env).snapshot());
     if (snapshot !== undefined) learnSnapshot(snapshot);
+    if (this.#findResource() === undefined) {
+      this.#endedByRestart("resource_unknown");
+      return;
+    }
     const frozen = JSON.parse(text) as Frozen;
+    this.#frozen = true;
     this.#grant = frozen.grant;
     this.#counts = frozen.counts;
     this.#client = new TunnelEnd(client, frozen.client);
@@ -727,14 +824,16 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.#handlers.set(channel, handler);
   }
 
-  #endedByRestart(): void {
+  /** The session's state in memory is lost. What is left of its sockets cannot go on in the middle. */
+  #endedByRestart(reason = "gateway_restarted"): void {
     if (this.#phase !== "started") return;
     this.#phase = "ended";
-    this.record({ type: "end", reason: "gateway_restarted", counts: this.#counts });
-    this.#saveMeta("ended", "gateway_restarted");
+    this.record({ type: "end", reason, counts: this.#counts });
+    this.#saveMeta("ended", reason);
     this.#recorder?.flush();
     this.ctx.waitUntil(controlOf(this.env).orphanApprovals(this.grant.session));
-    this.#tellIndex("gateway_restarted");
+    this.#tellIndex(reason);
+    for (const socket of this.ctx.getWebSockets()) new TunnelEnd(socket).closeSocket(1012, reason);
   }
 
   #findResource(): Resource | undefined {

@@ -51,6 +51,7 @@ import { ddlBegins, ddlEnds, forgetCatalogue } from "../catalogues.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import { randomBytes } from "../identifiers.ts";
 import type { SessionDriver, SessionHost } from "./driver.ts";
+import { Detectors, type InspectedRows } from "./postgres-detectors.ts";
 import { MaskingSource } from "./postgres-masking.ts";
 import { OperationResult, toBase64 } from "./postgres-results.ts";
 import {
@@ -98,6 +99,7 @@ export class PostgresDriver implements SessionDriver {
   readonly #prepared: PreparedState<Kept>;
   readonly #running = new Map<number, Running>();
   readonly #portals = new Map<number, BoundPortal>();
+  #detectors = new Detectors();
   #names: SessionNames = NO_SESSION_NAMES;
   #processId = 0;
   #secretKey: Uint8Array = new Uint8Array(0);
@@ -153,7 +155,8 @@ export class PostgresDriver implements SessionDriver {
   clientEnded(): void {
     this.#withdraw("the client has gone");
     // What it asked for last must not run on for nobody.
-    if (this.#running.size > 0 && this.#channel !== undefined) this.#host.signalChannel(this.#channel, { type: "cancel" });
+    if (this.#running.size > 0 && this.#channel !== undefined)
+      this.#host.signalChannel(this.#channel, { type: "cancel" });
     this.#run({ kind: "clientEnded" });
     if (!this.#ended) this.#end(undefined);
   }
@@ -247,13 +250,18 @@ export class PostgresDriver implements SessionDriver {
 
   /** Feeds the machine and does what it says, in order. */
   #run(input: Input): void {
-    for (const effect of step(this.#state, input)) this.#do(effect);
+    for (const effect of step(this.#state, input)) {
+      this.#do(effect);
+      // Ended in the middle: what the machine said before it knew is not done any more.
+      if (this.#ended) return;
+    }
   }
 
   #do(effect: Effect): void {
     const host = this.#host;
     switch (effect.kind) {
       case "toClient":
+        this.#flushCopy();
         host.toClient(effect.bytes);
         return;
       case "toServer":
@@ -281,8 +289,7 @@ export class PostgresDriver implements SessionDriver {
         this.#running.get(effect.id)?.result.columns(effect.fields);
         return;
       case "rows":
-        // Rows are inspected only where detectors are on, which the resource's configuration refuses as yet.
-        host.toClient(effect.bytes);
+        this.#inspect(effect.id, this.#detectors.inspect(effect.id, effect.bytes, effect.fields));
         return;
       case "delivered":
         this.#delivered(effect.id, effect.bytes, effect.rows);
@@ -417,7 +424,7 @@ export class PostgresDriver implements SessionDriver {
       decide: (operation) => this.#host.decide(operation),
       prepared: this.#prepared,
       masking: masking.value,
-      inspectRows: false,
+      inspectRows: this.#detects(),
     };
     switch (ask.kind) {
       case "query":
@@ -473,8 +480,8 @@ export class PostgresDriver implements SessionDriver {
     }
     const { decision } = judged.value;
     if (decision.effect === "deny") this.#refuse(ask, decision.refusal, judged.value);
-    else if (decision.effect === "allow" || ask.kind === "parse") this.#forward(ask, judged.value);
-    else if (ask.kind === "execute" && this.#approvedPortal(ask)) this.#forward(ask, judged.value);
+    else if (decision.effect === "allow" || ask.kind === "parse") this.#pass(ask, judged.value);
+    else if (ask.kind === "execute" && this.#approvedPortal(ask)) this.#pass(ask, judged.value);
     else void this.#hold(ask, judged.value, decision);
   }
 
@@ -486,6 +493,23 @@ export class PostgresDriver implements SessionDriver {
     const { approved } = bound;
     bound.approved = false;
     return approved;
+  }
+
+  /** Takes the statements out of the budget of the session's task, where there is one, and lets them through. */
+  #pass(ask: Ask, judged: Judged, approval?: string): void {
+    const counts = ask.kind === "query" || ask.kind === "bind";
+    const reserved = counts ? this.#host.reserve(() => statementCount(ask)) : undefined;
+    if (reserved === undefined) {
+      this.#forward(ask, judged, approval);
+      return;
+    }
+    void reserved.then((taken) =>
+      this.#host.turn(() => {
+        if (this.#ended) return;
+        if (taken.ok) this.#forward(ask, judged, approval);
+        else this.#refuse(ask, taken.error, judged);
+      }),
+    );
   }
 
   #forward(ask: Ask, judged: Judged, approval?: string): void {
@@ -644,7 +668,7 @@ export class PostgresDriver implements SessionDriver {
         return;
       }
       if (started.state === "refused") this.#refuse(ask, started.refusal, judged);
-      else if (started.state === "granted") this.#forward(ask, judged, started.approval);
+      else if (started.state === "granted") this.#pass(ask, judged, started.approval);
       else {
         const { approval, url } = started;
         const since = host.now();
@@ -692,7 +716,7 @@ export class PostgresDriver implements SessionDriver {
       if (decision.effect === "hold" && JSON.stringify(decision.requirements) !== held.requirements) {
         const message = "policy asks for another approval than when this was held";
         this.#refuse(ask, refusal("approval_expired", message, { hint: "send it again" }), judged.value);
-      } else this.#forward(ask, judged.value, held.approval);
+      } else this.#pass(ask, judged.value, held.approval);
     });
   }
 
@@ -731,8 +755,36 @@ export class PostgresDriver implements SessionDriver {
     const running = this.#running.get(id);
     if (running === undefined) return;
     running.result.delivered(bytes, rows);
+    this.#host.rowsQueued(rows);
     const event = running.result.takeRows(ROWS_EVENT);
     if (event !== undefined) this.#host.record({ ...event, operation: id });
+  }
+
+  /** Delivers rows that the detectors have seen; where they block, the session ends instead. */
+  #inspect(id: number, inspected: InspectedRows): void {
+    const host = this.#host;
+    const { bytes, rows, found } = inspected;
+    if (found.length > 0) host.record({ type: "detected", operation: id, kinds: found, action: host.resource.detectors });
+    if (found.length > 0 && host.resource.detectors === "block") {
+      this.#detectors = new Detectors();
+      const what = found.join(", ");
+      const message = `the result holds what must not leave ${host.resource.name}: ${what}`;
+      this.terminate(refusal("mask_value_withheld", message, { hint: "leave it out of the query; the session has ended" }));
+      return;
+    }
+    if (bytes.length === 0) return;
+    host.toClient(bytes);
+    this.#delivered(id, bytes, rows);
+  }
+
+  #flushCopy(): void {
+    const flushed = this.#detectors.flush();
+    if (flushed.bytes.length > 0) this.#inspect(flushed.operation, flushed);
+  }
+
+  /** Detectors look at results unless the principal may reveal everything (relation and column `*`). */
+  #detects(): boolean {
+    return this.#host.resource.detectors !== "off" && !this.#host.reveals("*", "*");
   }
 
   #completed(id: number, tag: string): void {
@@ -809,6 +861,12 @@ export class PostgresDriver implements SessionDriver {
     if (this.#changing) ddlEnds(this.#host.resource.name);
     this.#host.end(why);
   }
+}
+
+/** Statements of a Query message; one of anything else. */
+function statementCount(ask: Ask): number {
+  const statements = ask.kind === "query" ? analyseText(ask.sql) : undefined;
+  return statements?.ok === true ? Math.max(1, statements.value.length) : 1;
 }
 
 function nothing(sql: string): Judged {

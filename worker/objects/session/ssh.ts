@@ -348,7 +348,7 @@ export class SshDriver implements SessionDriver {
     const operation = sshOperation(ask, this.#login);
     const decision = this.#host.decide(operation);
     if (decision.effect === "deny") this.#refuse(ask, decision.refusal, operation, decision);
-    else if (decision.effect === "allow" || this.#coveredByOpen(ask)) this.#forward(ask, operation, decision);
+    else if (decision.effect === "allow" || this.#coveredByOpen(ask)) this.#pass(ask, operation, decision);
     else void this.#hold(ask, operation, decision);
   }
 
@@ -358,6 +358,23 @@ export class SshDriver implements SessionDriver {
       ask.kind === "sftp" &&
       ask.request.openedBy !== undefined &&
       this.#approvedOpens.has(ask.request.openedBy)
+    );
+  }
+
+  /** Takes the operation out of the budget of the session's task, where there is one, and lets it through. */
+  #pass(ask: SshAsk, operation: Operation, decision: Decision, approval?: string): void {
+    const again = ask.kind === "sftp" && this.#transfers.has(transferKey(ask));
+    const reserved = again ? undefined : this.#host.reserve(() => 1);
+    if (reserved === undefined) {
+      this.#forward(ask, operation, decision, approval);
+      return;
+    }
+    void reserved.then((taken) =>
+      this.#host.turn(() => {
+        if (this.#ended || !this.#asking.has(ask.id)) return;
+        if (taken.ok) this.#forward(ask, operation, decision, approval);
+        else this.#refuse(ask, taken.error, operation, decision);
+      }),
     );
   }
 
@@ -416,7 +433,7 @@ export class SshDriver implements SessionDriver {
   #sameTransfer(ask: Extract<SshAsk, { kind: "sftp" }>): boolean {
     const { operation, openedBy } = ask.request;
     if (openedBy === undefined || !["read", "write", "readdir"].includes(operation)) return false;
-    const key = `${openedBy} ${operation}`;
+    const key = transferKey(ask);
     if (this.#transfers.has(key)) return true;
     this.#transfers.add(key);
     return false;
@@ -454,7 +471,7 @@ export class SshDriver implements SessionDriver {
         return;
       }
       if (started.state === "refused") return this.#refuse(ask, started.refusal, operation, decision);
-      if (started.state === "granted") return this.#forward(ask, operation, decision, started.approval);
+      if (started.state === "granted") return this.#pass(ask, operation, decision, started.approval);
       const { approval, url } = started;
       const since = host.now();
       const remind = (): void => {
@@ -507,7 +524,7 @@ export class SshDriver implements SessionDriver {
           decision,
         );
       }
-      this.#forward(ask, operation, decision, held.approval);
+      this.#pass(ask, operation, decision, held.approval);
     });
   }
 
@@ -552,6 +569,10 @@ export class SshDriver implements SessionDriver {
     this.#transport.close();
     this.#host.end(why);
   }
+}
+
+function transferKey({ request }: Extract<SshAsk, { kind: "sftp" }>): string {
+  return `${request.openedBy ?? ""} ${request.operation}`;
 }
 
 /** Names of the actions and what they are about, for the recording. */
