@@ -54,8 +54,7 @@ export class ConnectorObject extends DurableObject<Bindings> {
   /** Asks a process that serves the resource to dial back. `not` names processes that have failed to. */
   open(session: string, resource: string, ticket: string, not: readonly string[]): Result<string, Refusal> {
     const serving = this.#processes().filter(({ status }) => this.#serves(status, resource));
-    const fresh = serving.filter(({ status }) => !not.includes(status.process));
-    const candidates = fresh.length > 0 ? fresh : serving;
+    const candidates = serving.filter(({ status }) => !not.includes(status.process));
     const chosen = candidates[this.#turn++ % Math.max(candidates.length, 1)];
     if (chosen === undefined) {
       const hint = "its connector is not running or cannot reach the gateway; sally ls shows what is online";
