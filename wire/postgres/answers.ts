@@ -238,7 +238,7 @@ function readyForQuery(
     state.skipping = false;
   }
   state.settled = owedCount(state) === 0;
-  report(out, { kind: "ready", status });
+  report(out, { kind: "ready", status, mark: owedHere ? (entry?.mark ?? 0) : 0 });
 }
 
 /** Portals end with their transaction. Those of Binds that the client sent since are not meant. */

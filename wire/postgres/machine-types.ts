@@ -164,7 +164,10 @@ export type Effect =
   | { readonly kind: "refused"; readonly id: number; readonly refusal: Refusal }
   /** Nothing more comes of ask `id` (skipped until Sync after an earlier error, never run). */
   | { readonly kind: "skipped"; readonly id: number }
-  /** ReadyForQuery went to the client. I idle, T in transaction, E failed transaction. */
-  | { readonly kind: "ready"; readonly status: "I" | "T" | "E" }
+  /**
+   * ReadyForQuery went to the client. I idle, T in transaction, E failed transaction. Asks up to the id `mark`
+   * have ended; later ones of the same pipeline have not. 0: nothing is known to have ended.
+   */
+  | { readonly kind: "ready"; readonly status: "I" | "T" | "E"; readonly mark: number }
   /** The connection is over; `refusal` when we ended it (FATAL was sent first where the state allowed). */
   | { readonly kind: "end"; readonly refusal: Refusal | undefined };

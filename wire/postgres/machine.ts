@@ -198,5 +198,5 @@ function opened(state: PostgresState, out: Outbox, input: Input & { kind: "opene
   const key = state.minor >= 2 ? input.secretKey : input.secretKey.subarray(0, 4);
   toClient(out, encodeBackendKeyData(input.processId, key));
   toClient(out, encodeReadyForQuery("I"));
-  report(out, { kind: "ready", status: "I" });
+  report(out, { kind: "ready", status: "I", mark: 0 });
 }

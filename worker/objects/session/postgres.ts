@@ -305,7 +305,7 @@ export class PostgresDriver implements SessionDriver {
         this.#running.delete(effect.id);
         return;
       case "ready":
-        this.#ready(effect.status);
+        this.#ready(effect.status, effect.mark);
         return;
       case "end":
         this.#end(effect.refusal);
@@ -797,17 +797,16 @@ export class PostgresDriver implements SessionDriver {
     this.#running.delete(id);
   }
 
-  #ready(status: "I" | "T" | "E"): void {
+  /** Operations up to the id `mark` have ended; a client that pipelines may have later ones under way. */
+  #ready(status: "I" | "T" | "E", mark: number): void {
     this.#status = status;
-    // Every operation before a ReadyForQuery has ended.
-    for (const id of this.#running.keys()) {
-      const running = this.#running.get(id);
-      if (running !== undefined && running.ask.kind !== "parse") this.#running.delete(id);
-    }
+    for (const id of this.#running.keys()) if (id <= mark) this.#running.delete(id);
     if (status !== "I") return;
-    this.#hiding = false;
+    for (const id of this.#portals.keys()) if (id <= mark) this.#portals.delete(id);
     transactionEnded(this.#prepared);
-    if (this.#running.size === 0) this.#portals.clear();
+    // What is under way may belong to a transaction that has not ended, or not begun.
+    if (this.#running.size > 0) return;
+    this.#hiding = false;
     if (this.#changing) {
       this.#changing = false;
       ddlEnds(this.#host.resource.name);
