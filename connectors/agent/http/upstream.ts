@@ -1,0 +1,174 @@
+/**
+ * HTTP resources: one exchange for each channel (wire/http/open.ts). Redirects are handed back, never followed;
+ * the target goes out byte for byte as the gateway decided it; both bodies stream with the tunnel's credit.
+ */
+import { readFile } from "node:fs/promises";
+import { performance } from "node:perf_hooks";
+import { PassThrough } from "node:stream";
+import { Pool } from "undici";
+import { LIMITS } from "../../../wire/limits.ts";
+import { HttpOpen } from "../../../wire/http/open.ts";
+import { type Result, err, ok } from "../../../wire/result.ts";
+import type { CloseReason, TunnelChannel } from "../../lib/tunnel-socket.ts";
+import { networkReason } from "../../lib/web-socket.ts";
+import type { Log } from "../log.ts";
+import type { ConfigComplaint, Protocol } from "../upstream.ts";
+import { failed, rawFields, safeReason, sendAnswer } from "./answer.ts";
+import { HttpConfig } from "./config.ts";
+import { Secrets, needsWholeBody, withCredential } from "./credential.ts";
+import { serveWebSocket } from "./web-socket.ts";
+
+/** Connections to one resource; HTTP/2 has many requests on each. */
+const CONNECTIONS = 128;
+/** An upstream that does not begin to answer. Streams may be silent as long as they like. */
+const HEADERS_TIMEOUT = 15 * 60_000;
+
+export type TlsOptions = {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly servername?: string;
+};
+
+/** What serves the channels of one resource. */
+export type HttpTarget = {
+  readonly config: Pick<HttpConfig, "address" | "credential">;
+  readonly pool: Pool;
+  readonly secrets: Secrets;
+  readonly tls: TlsOptions;
+};
+
+export const http: Protocol<HttpConfig> = {
+  name: "http",
+  config: HttpConfig,
+  create: async (resource, config) => {
+    const tls = await readTls(config);
+    if (!tls.ok) return tls;
+    const target = openTarget(config, tls.value);
+    return ok({
+      channels: { http: (channel, payload, log) => serveExchange(resource, target, channel, payload, log) },
+      close: () => void target.pool.destroy(),
+    });
+  },
+};
+
+/** A pool of connections to one address. */
+export function openTarget(config: HttpConfig, tls: TlsOptions): HttpTarget {
+  const pool = new Pool(config.address.origin, {
+    connections: CONNECTIONS,
+    pipelining: 1,
+    allowH2: config.http2 && config.address.protocol === "https:",
+    maxConcurrentStreams: LIMITS.http.concurrent,
+    maxHeaderSize: 2 * LIMITS.http.head,
+    headersTimeout: HEADERS_TIMEOUT,
+    bodyTimeout: 0,
+    connect: { timeout: LIMITS.time.upstreamOpen, ...tls },
+  });
+  return { config, pool, secrets: new Secrets(), tls };
+}
+
+async function readTls(config: HttpConfig): Promise<Result<TlsOptions, ConfigComplaint>> {
+  const { ca, clientCertificate, serverName } = config;
+  const secrets = new Secrets();
+  const options: Record<string, string> = {};
+  if (ca !== undefined) {
+    try {
+      options["ca"] = await readFile(ca, "utf8");
+    } catch {
+      return err({ path: ["ca"], message: "cannot be read" });
+    }
+  }
+  for (const [option, source] of [
+    ["cert", clientCertificate?.certificate],
+    ["key", clientCertificate?.key],
+  ] as const) {
+    if (source === undefined) continue;
+    const value = await secrets.get(source, 0);
+    if (!value.ok) return err({ path: ["clientCertificate"], message: value.error });
+    options[option] = value.value;
+  }
+  if (serverName !== undefined) options["servername"] = serverName;
+  return ok(options);
+}
+
+/** Serves one channel. */
+export async function serveExchange(
+  resource: string,
+  target: HttpTarget,
+  channel: TunnelChannel,
+  payload: unknown,
+  log: Log,
+): Promise<void> {
+  const parsed = HttpOpen.safeParse(payload);
+  if (!parsed.success)
+    return channel.close({ code: "request_invalid", message: "the request to open is malformed" });
+  const open = parsed.data;
+  channel.accept({});
+  const started = performance.now();
+  const abort = new AbortController();
+  channel.listen({ onRemoteClose: () => abort.abort() });
+  channel.once("close", () => abort.abort());
+  const { address, credential } = target.config;
+  const whole = open.body !== undefined && needsWholeBody(credential) ? await readWhole(channel) : undefined;
+  if (whole !== undefined && !whole.ok) return channel.close(whole.error);
+  const request = await withCredential(
+    {
+      method: open.method,
+      origin: address.origin,
+      target: address.pathname.replace(/\/+$/, "") + open.target,
+      headers: open.headers,
+    },
+    credential,
+    target.secrets,
+    open.body === undefined ? new Uint8Array() : whole?.value,
+    performance.now(),
+  );
+  if (!request.ok) {
+    log.error("credential not resolved", { reason: request.error });
+    return channel.close(failed(resource, "has no credential that can be used now", "upstream_login_failed"));
+  }
+  if (open.webSocket !== undefined)
+    return serveWebSocket(resource, target, channel, open, request.value, abort.signal, log);
+  try {
+    const answer = await target.pool.request({
+      method: open.method,
+      path: request.value.target,
+      headers: flatten(request.value.headers, open.body),
+      body: whole?.value ?? (open.body === undefined ? null : channel.pipe(new PassThrough())),
+      responseHeaders: "raw",
+      signal: abort.signal,
+    });
+    if (answer.statusCode === 401) target.secrets.forget();
+    log.info("answered", {
+      status: answer.statusCode,
+      milliseconds: Math.round(performance.now() - started),
+    });
+    sendAnswer(channel, open, address, answer.statusCode, rawFields(answer.headers), answer.body);
+  } catch (error) {
+    if (abort.signal.aborted) return;
+    log.warn("no answer", { reason: networkReason(error) });
+    channel.close(failed(resource, `did not answer: ${safeReason(error)}`));
+  }
+}
+
+function flatten(headers: HttpOpen["headers"], body: number | null | undefined): string[] {
+  const length = typeof body === "number" ? ["content-length", String(body)] : [];
+  return [...headers.flat(), ...length];
+}
+
+/** A body that has to be signed is read whole, up to what a held one may have. */
+async function readWhole(channel: TunnelChannel): Promise<Result<Uint8Array, CloseReason>> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of channel.iterator({ destroyOnReturn: false })) {
+      length += (chunk as Buffer).length;
+      if (length > LIMITS.http.heldBody)
+        return err({ code: "over_limit", message: "the body is too large to be signed" });
+      chunks.push(chunk as Buffer);
+    }
+  } catch {
+    return err({ code: "upstream_lost", message: "the request broke off" });
+  }
+  return ok(Buffer.concat(chunks));
+}
