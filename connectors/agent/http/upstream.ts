@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { performance } from "node:perf_hooks";
 import { PassThrough } from "node:stream";
 import { Pool } from "undici";
+import type { HeaderField } from "../../../wire/http/headers.ts";
 import { LIMITS } from "../../../wire/limits.ts";
 import { HttpOpen } from "../../../wire/http/open.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
@@ -151,7 +152,7 @@ export async function serveExchange(
   }
 }
 
-function flatten(headers: HttpOpen["headers"], body: number | null | undefined): string[] {
+function flatten(headers: readonly HeaderField[], body: number | null | undefined): string[] {
   const length = typeof body === "number" ? ["content-length", String(body)] : [];
   return [...headers.flat(), ...length];
 }
