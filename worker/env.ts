@@ -40,6 +40,19 @@ export function readSettings(bindings: Bindings): Settings {
   };
 }
 
+/** A secret that configuration may name (`NOTIFY_…`, `CONSOLE_…`); undefined when it is not set. */
+export function readSecret(bindings: Bindings, name: string): string | undefined {
+  const value = /^(NOTIFY|CONSOLE)_[A-Z0-9_]+$/.test(name)
+    ? (bindings as unknown as Readonly<Record<string, unknown>>)[name]
+    : undefined;
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+/** Where people look at an approval. */
+export function approvalAddress(bindings: Bindings, approval: string): string {
+  return `${readSettings(bindings).publicUrl}/console/approvals/${approval}`;
+}
+
 /** The one Control object of the deployment. */
 export function controlOf(bindings: Bindings): DurableObjectStub<ControlObject> {
   return bindings.CONTROL.get(bindings.CONTROL.idFromName("control"));

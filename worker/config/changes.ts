@@ -35,6 +35,11 @@ function collect(config: Config): Map<string, Named> {
     ...(isDefault ? [] : [{ kind: "setting", key: "tokens", parts: toParts(config.tokens) }]),
     ...config.issuers.map(({ issuer, ...rest }) => ({ kind: "issuer", key: issuer, parts: toParts(rest) })),
     ...config.resources.map(({ name, ...rest }) => ({ kind: "resource", key: name, parts: toParts(rest) })),
+    ...config.notifications.map(({ name, ...rest }) => ({
+      kind: "notification",
+      key: name,
+      parts: toParts(rest),
+    })),
     ...config.checkedPolicies.map((policy) => ({
       kind: "policy",
       key: policy.id,

@@ -12,6 +12,8 @@ import type { Resource } from "../policy/types.ts";
 import { explainIssue } from "./explain.ts";
 import { issuerShape, toIssuer } from "./issuer.ts";
 import { resourceShape, toResource } from "./resource.ts";
+import type { NotificationTarget } from "../policy/notification.ts";
+import { notificationShape, toNotification } from "./notifications.ts";
 import { name } from "./shapes.ts";
 import { didYouMean } from "./suggest.ts";
 import { DEFAULT_TOKENS, type TokenSettings, tokensShape } from "./tokens.ts";
@@ -24,6 +26,7 @@ export type Config = {
   readonly issuers: readonly Issuer[];
   readonly resources: readonly Resource[];
   readonly tokens: TokenSettings;
+  readonly notifications: readonly NotificationTarget[];
   readonly policies: readonly PolicySource[];
   /** The policies of those files, one by one. */
   readonly checkedPolicies: readonly CheckedPolicy[];
@@ -34,7 +37,7 @@ export type ConfigChecks = {
   readonly expression?: (kind: "rows" | "mask", expression: string) => string | undefined;
 };
 
-const TOP_KEYS = ["issuers", "resources", "tokens"] as const;
+const TOP_KEYS = ["issuers", "resources", "tokens", "notifications"] as const;
 
 /** Parses and checks all files (path → text). The engine is only asked to check, not to load. */
 export function parseConfig(
@@ -66,6 +69,7 @@ export function parseConfig(
     issuers: [...reader.issuers.values()],
     resources: [...reader.resources.values()],
     tokens: reader.tokens.value ?? DEFAULT_TOKENS,
+    notifications: [...reader.notifications.values()],
     policies,
     checkedPolicies: checked.value,
   });
@@ -103,6 +107,7 @@ type Reader = {
   readonly issuers: Map<string, Issuer>;
   readonly resources: Map<string, Resource>;
   readonly tokens: { value: TokenSettings | undefined };
+  readonly notifications: Map<string, NotificationTarget>;
   /** Names of all resources, also of those with errors. */
   readonly declared: Set<string>;
   readonly read: (source: PolicySource) => void;
@@ -114,6 +119,7 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
   const resources = new Map<string, Resource>();
   const declared = new Set<string>();
   const tokens: Reader["tokens"] = { value: undefined };
+  const notifications = new Map<string, NotificationTarget>();
   const definedAt = new Map<string, string>();
 
   const define = (yaml: YamlFile, kind: string, key: string, path: YamlPath): boolean => {
@@ -158,10 +164,18 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
     issuers.set(parsed.issuer, toIssuer(parsed));
   };
 
+  const readNotification = (yaml: YamlFile, index: number, value: unknown): void => {
+    const path = ["notifications", index];
+    const parsed = parse(yaml, notificationShape, value, path, errors);
+    if (parsed === undefined || !define(yaml, "notification", parsed.name, [...path, "name"])) return;
+    notifications.set(parsed.name, toNotification(parsed));
+  };
+
   return {
     issuers,
     resources,
     tokens,
+    notifications,
     declared,
     read: (source) => {
       const yaml = parseYaml(source);
@@ -180,6 +194,10 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
           if (isRecord(part)) Object.entries(part).forEach(([k, v]) => readResource(yaml.value, k, v));
           else if (part !== null)
             errors.push(errorAtValue([key], "must map the name of each resource to what it is"));
+        } else if (key === "notifications") {
+          if (Array.isArray(part)) {
+            part.forEach((entry: unknown, index) => readNotification(yaml.value, index, entry));
+          } else if (part !== null) errors.push(errorAtValue([key], "must be a list of those to tell"));
         } else if (key === "tokens") {
           const settings = parse(yaml.value, tokensShape, part, [key], errors);
           if (settings !== undefined && define(yaml.value, "setting", key, [key])) tokens.value = settings;

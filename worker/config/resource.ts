@@ -138,9 +138,7 @@ const labels = z
     }
   });
 
-const loginName = z
-  .string()
-  .regex(/^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,63}$/, "is not a plain login name");
+const loginName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,63}$/, "is not a plain login name");
 
 /** What stands under a resource's name. */
 export const resourceShape = object({
@@ -155,14 +153,16 @@ export const resourceShape = object({
   detectors: z.enum(["off", "mask", "block"]).default("off"),
   recordResultBytes: size(0, 16 << 20).default(RESULT_BYTES),
   heldInTransaction: duration(1_000, LIMITS.time.approval).default(LIMITS.time.heldInTransaction),
+  approvalExpires: duration(10_000, LIMITS.time.batch).optional(),
 });
 
 export function toResource(resourceName: string, shape: z.infer<typeof resourceShape>): Resource {
-  const { database, logins, ...rest } = shape;
+  const { database, logins, approvalExpires, ...rest } = shape;
   return {
     name: resourceName,
     ...rest,
     ...(database === undefined ? {} : { database }),
     ...(logins === undefined ? {} : { logins }),
+    ...(approvalExpires === undefined ? {} : { approvalExpires }),
   };
 }

@@ -12,6 +12,8 @@ export type ApprovalDecision = {
   readonly reviewer: Principal;
   readonly verdict: "approve" | "deny";
   readonly comment?: string;
+  /** The reviewer approves further statements of the same shape too. */
+  readonly batch?: Pick<Batch, "uses" | "until">;
   /** Milliseconds since the epoch. */
   readonly at: number;
 };
@@ -24,6 +26,45 @@ export type HeldOperation = {
   readonly parameters?: readonly (string | null)[];
   /** SHA-256 of the exact operation, parameters included (hex). */
   readonly hash: string;
+  /** The same text laid out for reading; `text` is what counts. */
+  readonly formatted?: string;
+  readonly relations?: { readonly reads: readonly string[]; readonly writes: readonly string[] };
+  /** What it has in common with the same statement with other constants, where it can be told. */
+  readonly shape?: OperationShape;
+};
+
+export type OperationShape = {
+  /** The statement with its constants as `$1`, `$2`, … */
+  readonly text: string;
+  /** SHA-256 over the resource and the statement's syntax tree without those constants (hex). */
+  readonly hash: string;
+};
+
+/** How many rows the database expects the operation to touch, by EXPLAIN; or why that is not known. */
+export type Estimate =
+  | {
+      readonly rows: number;
+      readonly cost: number;
+      /** Relations that the plan reads or changes, with the rows expected of each. */
+      readonly relations: readonly { readonly relation: string; readonly rows: number }[];
+    }
+  | { readonly unavailable: string };
+
+/** Something that the same session did before. */
+export type EarlierOperation = {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly text: string;
+  readonly effect: "allow" | "hold" | "deny";
+  readonly rows?: number;
+};
+
+/** Several uses of one approval for statements of its shape (worker/policy/approval-batch.ts). */
+export type Batch = {
+  readonly uses: number;
+  readonly left: number;
+  /** Milliseconds since the epoch. */
+  readonly until: number;
 };
 
 export type Approval = {
@@ -45,6 +86,12 @@ export type Approval = {
   readonly policies: readonly DeterminingPolicy[];
   readonly createdAt: number;
   readonly expiresAt: number;
+  readonly estimate?: Estimate;
+  readonly before?: readonly EarlierOperation[];
+  readonly batch?: Batch;
+  /** How many of its escalations have been told of, and when the last was. */
+  readonly escalated?: number;
+  readonly escalatedAt?: number;
 };
 
 /** Whether two principals are the same: the issuer and the subject are, whatever they are called. */
@@ -63,9 +110,36 @@ export function atTime(approval: Approval, now: number): Approval {
   return open && approval.expiresAt <= now ? { ...approval, status: "expired", waiting: false } : approval;
 }
 
+/** Groups whose members count for a requirement at `at`, when it was asked at `askedAt`. */
+export function groupsOf(
+  { group, anyOf, escalate }: HoldRequirement,
+  askedAt: number,
+  at: number,
+): readonly string[] {
+  const groups = anyOf ?? [group];
+  return escalate !== undefined && at >= askedAt + escalate.after ? [...groups, ...escalate.groups] : groups;
+}
+
+/** When further groups are asked, in milliseconds since the epoch; one time for each that escalates. */
+export function escalations({ requirements, createdAt }: Approval): readonly number[] {
+  return requirements.flatMap(({ escalate }) => (escalate === undefined ? [] : [createdAt + escalate.after]));
+}
+
+/** Whether somebody with these groups could decide the approval at `at`, their part in the request aside. */
+export function isReviewer(approval: Approval, groups: readonly string[], at: number): boolean {
+  return approval.requirements.some((requirement) =>
+    groupsOf(requirement, approval.createdAt, at).some((group) => groups.includes(group)),
+  );
+}
+
+/** Whether they asked for it, or it was asked on their behalf or through them. */
+export function isParty(approval: Approval, person: Principal): boolean {
+  return [approval.requester, ...(approval.parties ?? [])].some((party) => samePrincipal(person, party));
+}
+
 /**
- * Adds a reviewer's verdict. Refuses the requester, whoever is in none of the groups asked for, a second
- * verdict of the same person, and an approval that is not pending any more. One denial denies.
+ * Adds a reviewer's verdict. Refuses whoever has a part in the request, is in none of the groups asked for
+ * now, or has decided already, and an approval that is not pending any more. One denial denies.
  */
 export function decideApproval(before: Approval, decision: ApprovalDecision): Result<Approval, Refusal> {
   const approval = atTime(before, decision.at);
@@ -76,14 +150,15 @@ export function decideApproval(before: Approval, decision: ApprovalDecision): Re
       refusal("approval_not_pending", `approval ${approval.id} is ${approval.status} already`, about),
     );
   }
-  const asked = [approval.requester, ...(approval.parties ?? [])];
-  if (asked.some((party) => samePrincipal(reviewer, party))) {
+  if (isParty(approval, reviewer)) {
     const hint = "ask somebody else of the group to decide it";
     return err(refusal("approval_own_request", "you cannot decide your own request", { hint, ...about }));
   }
-  const groups = approval.requirements.map((requirement) => requirement.group);
-  if (!groups.some((group) => reviewer.groups.includes(group))) {
-    const message = `only members of ${groups.join(" or ")} can decide approval ${approval.id}`;
+  if (!isReviewer(approval, reviewer.groups, decision.at)) {
+    const groups = approval.requirements.flatMap((requirement) =>
+      groupsOf(requirement, approval.createdAt, decision.at),
+    );
+    const message = `only members of ${[...new Set(groups)].join(" or ")} can decide approval ${approval.id}`;
     return err(refusal("approval_not_reviewer", message, about));
   }
   if (approval.decisions.some((earlier) => samePrincipal(earlier.reviewer, reviewer))) {
@@ -92,19 +167,16 @@ export function decideApproval(before: Approval, decision: ApprovalDecision): Re
   }
   const decisions = [...approval.decisions, decision];
   if (decision.verdict === "deny") return ok({ ...approval, decisions, status: "denied", waiting: false });
-  return ok({
-    ...approval,
-    decisions,
-    status: isMet(approval.requirements, decisions) ? "approved" : "pending",
-  });
+  return ok({ ...approval, decisions, status: isMet(approval, decisions) ? "approved" : "pending" });
 }
 
-/** Every requirement has its quorum of distinct reviewers, who were in its group when they decided. */
-function isMet(requirements: readonly HoldRequirement[], decisions: readonly ApprovalDecision[]): boolean {
-  return requirements.every(({ group, quorum }) => {
-    const approving = decisions.filter(
-      ({ verdict, reviewer }) => verdict === "approve" && reviewer.groups.includes(group),
-    );
-    return approving.length >= quorum;
+/** Every requirement has its quorum of distinct reviewers, who were in its groups when they decided. */
+function isMet({ requirements, createdAt }: Approval, decisions: readonly ApprovalDecision[]): boolean {
+  return requirements.every((requirement) => {
+    const approving = decisions.filter(({ verdict, reviewer, at }) => {
+      const groups = groupsOf(requirement, createdAt, at);
+      return verdict === "approve" && groups.some((group) => reviewer.groups.includes(group));
+    });
+    return approving.length >= requirement.quorum;
   });
 }

@@ -1,4 +1,4 @@
-/** Resources, approvals, sessions and connectors (docs/api.md). Authority is decided in the Control object. */
+/** Resources, sessions and connectors (docs/api.md). Authority is decided in the Control object. */
 import { Hono } from "hono";
 import { z } from "zod";
 import { type Refusal, refusal } from "../../wire/refusals.ts";
@@ -7,18 +7,14 @@ import { type Bindings, connectorOf, controlOf, sessionOf } from "../env.ts";
 import type { SessionRow } from "../objects/control/types.ts";
 import { type Authenticated, authenticate } from "./authenticate.ts";
 import { readJson } from "./body.ts";
+import { limitOf } from "./limit.ts";
 import { answer, problem } from "./problem.ts";
-import { showApproval, showSession, time } from "./show.ts";
+import { showSession, time } from "./show.ts";
 
 export const api = new Hono<Authenticated>();
 api.use("/v1/*", authenticate);
 
 const MAX_LISTED = 500;
-
-function limitOf(text: string | undefined, most: number): number {
-  const limit = Number(text ?? most);
-  return Number.isInteger(limit) && limit > 0 ? Math.min(limit, most) : most;
-}
 
 api.get("/v1/whoami", (context) => {
   const { principal, expiresAt, resources } = context.var.token;
@@ -49,38 +45,6 @@ api.get("/v1/resources", async (context) => {
 api.get("/v1/ssh/host-key", async (context) =>
   context.json({ hostKey: await controlOf(context.env).sshHostKeyLine() }),
 );
-
-api.get("/v1/approvals", async (context) => {
-  const limit = limitOf(context.req.query("limit"), MAX_LISTED);
-  const pendingOnly = context.req.query("status") !== "all";
-  const approvals = await controlOf(context.env).approvals(context.var.token.principal, pendingOnly, limit);
-  return context.json({ approvals: approvals.map(showApproval) });
-});
-
-api.get("/v1/approvals/:id", async (context) =>
-  answer(
-    context,
-    await controlOf(context.env).approval(context.var.token.principal, context.req.param("id")),
-    showApproval,
-  ),
-);
-
-const Comment = z.object({ comment: z.string().max(2000).optional() });
-
-for (const verdict of ["approve", "deny"] as const) {
-  api.post(`/v1/approvals/:id/${verdict}`, async (context) => {
-    const body = await readJson(context, Comment);
-    if (!body.ok) return problem(context, body.error);
-    const { principal } = context.var.token;
-    const decided = await controlOf(context.env).decideApproval(
-      principal,
-      context.req.param("id"),
-      verdict,
-      body.value.comment,
-    );
-    return answer(context, decided, showApproval);
-  });
-}
 
 api.get("/v1/sessions", async (context) => {
   const limit = limitOf(context.req.query("limit"), MAX_LISTED);

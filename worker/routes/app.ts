@@ -4,6 +4,7 @@ import { z } from "zod";
 import { refusal } from "../../wire/refusals.ts";
 import { type Bindings, controlOf } from "../env.ts";
 import { api } from "./api.ts";
+import { approvals, slack } from "./approvals.ts";
 import { readJson } from "./body.ts";
 import { config } from "./config.ts";
 import { identity } from "./identity.ts";
@@ -26,8 +27,10 @@ app.post("/connector/enroll", async (context) => {
 });
 
 app.route("/", oauth);
+app.route("/", slack);
 app.route("/", sockets);
 app.route("/", config);
+app.route("/", approvals);
 app.route("/", api);
 app.route("/", identity);
 

@@ -1,18 +1,8 @@
 /** How the API shows approvals and sessions: times as RFC 3339. */
+import { time } from "../objects/control/shown-approval.ts";
 import type { SessionRow } from "../objects/control/types.ts";
-import type { Approval } from "../policy/approval.ts";
 
-export const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
-
-export function showApproval(approval: Approval): object {
-  const { createdAt, expiresAt, decisions, waiting: _, ...rest } = approval;
-  return {
-    ...rest,
-    decisions: decisions.map((decision) => ({ ...decision, at: time(decision.at) })),
-    createdAt: time(createdAt),
-    expiresAt: time(expiresAt),
-  };
-}
+export { showApproval, time } from "../objects/control/shown-approval.ts";
 
 export function showSession(session: SessionRow): object {
   const { startedAt, endedAt, ...rest } = session;

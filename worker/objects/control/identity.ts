@@ -28,7 +28,7 @@ import {
 } from "../../identity/token-exchange.ts";
 import { principalKey, samePrincipal } from "../../policy/approval.ts";
 import type { VerifiedToken } from "../../policy/grant.ts";
-import { type TaskTerms, narrow, roomBelow } from "../../policy/task.ts";
+import { type TaskStep, type TaskTerms, narrow, roomBelow } from "../../policy/task.ts";
 import type { Principal } from "../../policy/types.ts";
 import { identifier } from "../identifiers.ts";
 import type { SigningKeys } from "./keys.ts";
@@ -61,6 +61,8 @@ export type IdentityHost = {
   /** The gateway's own address. */
   readonly gateway: () => string;
   readonly record: (body: { readonly type: string; readonly [field: string]: unknown }) => void;
+  /** An identity provider said this of somebody at `at`. */
+  readonly seen: (principal: Principal, at: number) => void;
 };
 
 const HOUR = 60 * 60_000;
@@ -193,6 +195,7 @@ export class Identity {
     if (!verified.ok) return refused(verified.error.problem, verified.error.problem);
     const { principal, issuedAt, expiresAt } = verified.value;
     if (this.revocations.refuses(principal, issuedAt)) return refused("principal_revoked");
+    this.#host.seen(principal, issuedAt);
     return ok({
       token: { principal: this.revocations.current(principal, issuedAt), resources: null },
       expiresAt,
@@ -288,14 +291,19 @@ export class Identity {
     isTarget: (name: string) => boolean,
     now: number,
   ): Result<Task, OAuthError> {
-    const { principal, tasks: above = [], task: parent } = subject.token;
+    const { principal } = subject.token;
+    const { name, parent: named, ...wanted } = asked;
+    const found =
+      named === undefined ? ok(subject.token.tasks ?? []) : this.#below(subject, actors, named, now);
+    if (!found.ok) return found;
+    const above = found.value;
+    const parent = above.at(-1)?.id;
     if (!roomBelow(above)) return err(detailsRefused(`nests tasks deeper than ${LIMITS.tasks.depth}`));
     if (!resourcesOf(asked).every(isTarget)) return err(targetRefused());
     if (this.tasks.openCount(principal) >= LIMITS.tasks.open) {
       return err(detailsRefused("cannot be met: too many of your tasks have not ended"));
     }
     const outer = above.at(-1);
-    const { name, ...wanted } = asked;
     const terms: Result<TaskTerms, string> =
       outer === undefined
         ? ok({ ...wanted, deadline: wanted.deadline ?? now + HOUR })
@@ -311,6 +319,27 @@ export class Identity {
       usedOperations: 0,
       usedRows: 0,
     });
+  }
+
+  /** The chain of a task that a new one is named to be part of: one that runs for the same principal and actors. */
+  #below(
+    subject: Party,
+    actors: readonly Principal[],
+    named: string,
+    now: number,
+  ): Result<readonly TaskStep[], OAuthError> {
+    const { principal, task: own } = subject.token;
+    const chain = this.tasks.running(named, now);
+    const step = chain.ok ? chain.value.at(-1) : undefined;
+    // Whoever acts now may be one more than those who act in the task above.
+    const same =
+      step !== undefined &&
+      samePrincipal(step.principal, principal) &&
+      (sameAll(step.actors, actors) || sameAll(step.actors, actors.slice(1)));
+    if (!chain.ok || !same || (own !== undefined && !chain.value.some(({ id }) => id === own))) {
+      return err(detailsRefused("names a parent that is not yours or has ended"));
+    }
+    return chain;
   }
 
   /** Marks a task and all below it as ended and returns them; sessions beneath are the caller's part. */

@@ -9,7 +9,14 @@ import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import { parseConfig } from "../../config/parse.ts";
 import { describeChanges } from "../../config/changes.ts";
-import { type Bindings, connectorOf, readSettings, sessionOf } from "../../env.ts";
+import {
+  type Bindings,
+  approvalAddress,
+  connectorOf,
+  readSecret,
+  readSettings,
+  sessionOf,
+} from "../../env.ts";
 import { parseConnectorKey } from "../../identity/connector-token.ts";
 import { createKeySource } from "../../identity/key-source.ts";
 import { SECRET_BYTES, joinTokenHash, newJoinToken, useJoinToken } from "../../identity/secrets.ts";
@@ -18,7 +25,8 @@ import type { Proof } from "../../identity/proof.ts";
 import type { SigningKey, VerificationKey } from "../../identity/session-token.ts";
 import type { OAuthError, TypedToken } from "../../identity/token-exchange.ts";
 import type { VerifiedToken } from "../../policy/grant.ts";
-import { type Approval, decideApproval } from "../../policy/approval.ts";
+import type { Approval, Estimate } from "../../policy/approval.ts";
+import type { NotificationEvent } from "../../policy/notification.ts";
 import { taskEnded } from "../../policy/task.ts";
 import type { ConfigError, Target } from "../../policy/cedar/engine.ts";
 import type { AdminVerb, Principal, Resource } from "../../policy/types.ts";
@@ -26,18 +34,21 @@ import { policyEngine } from "../engines.ts";
 import { identifier, randomBytes } from "../identifiers.ts";
 import { sha256 } from "../recording/chain.ts";
 import { Recorder } from "../recording/recorder.ts";
+import { ApprovalDesk, type ReviewedApproval, type Verdict } from "./approval-desk.ts";
 import { Approvals } from "./approvals.ts";
 import { Connectors } from "./connectors.ts";
 import { type SshHostKey, generateSshHostKey, hostKeyLine } from "../../identity/ssh-host-key.ts";
 import { type ExchangeContext, Identity, type Issued, revoked } from "./identity.ts";
 import { type KeyStatus, SigningKeys } from "./keys.ts";
+import { type DeliveryStatus, Outbox } from "./outbox.ts";
+import { People } from "./people.ts";
 import type { PrincipalName, Revocation } from "./revocations.ts";
 import { SessionIndex, principalLink, taskLink } from "./sessions.ts";
+import { SlackDesk } from "./slack-desk.ts";
 import { type Budget, type Task, hasPart } from "./tasks.ts";
 import type {
   ApplyOutcome,
   ApplyProblem,
-  ApprovalOutcome,
   Configuration,
   HoldAnswer,
   HoldRequest,
@@ -55,6 +66,10 @@ let processMark: string | undefined;
 
 export class ControlObject extends DurableObject<Bindings> {
   readonly #approvals: Approvals;
+  readonly #desk: ApprovalDesk;
+  readonly #outbox: Outbox;
+  readonly #people: People;
+  readonly #slack: SlackDesk;
   readonly #connectors: Connectors;
   readonly #sessions: SessionIndex;
   readonly #log: Recorder;
@@ -71,6 +86,38 @@ export class ControlObject extends DurableObject<Bindings> {
       CREATE TABLE IF NOT EXISTS config (version INTEGER PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL, files TEXT NOT NULL);
     `);
     this.#approvals = new Approvals(sql);
+    this.#people = new People(sql);
+    this.#desk = new ApprovalDesk(this.#approvals, {
+      record: (body) => this.#record(body),
+      mayDecide: (principal, resource) => this.authorize(principal, resource, "approval:decide"),
+      tell: (session, outcome) =>
+        sessionOf(this.env, session)
+          .approvalOutcome(outcome)
+          .catch(() => false),
+      changed: (approval, event) => this.#approvalChanged(approval, event),
+    });
+    this.#outbox = new Outbox(sql, {
+      targets: () => this.#config?.notifications ?? [],
+      secret: (name) => readSecret(env, name),
+      approval: (id, now) => {
+        const found = this.#approvals.get(id, now);
+        return found.ok ? found.value : undefined;
+      },
+      link: (approval) => approvalAddress(env, approval),
+      record: (body) => this.#record(body),
+    });
+    this.#slack = new SlackDesk(sql, {
+      targets: () => this.#config?.notifications ?? [],
+      secret: (name) => readSecret(env, name),
+      people: this.#people,
+      current: (principal, at) => {
+        const { revocations } = this.#identity;
+        return revocations.refuses(principal, at) ? undefined : revocations.current(principal, at);
+      },
+      decide: (principal, id, verdict) => this.decideApproval(principal, id, verdict),
+      link: (approval) => approvalAddress(env, approval),
+      later: (work) => this.ctx.waitUntil(work),
+    });
     this.#connectors = new Connectors(sql);
     this.#sessions = new SessionIndex(sql);
     this.#log = new Recorder(sql, "control");
@@ -82,6 +129,7 @@ export class ControlObject extends DurableObject<Bindings> {
       config: () => this.#config,
       gateway: () => readSettings(env).publicUrl,
       record: (body) => this.#record(body),
+      seen: (principal, at) => this.#people.seen(principal, at),
     });
     void ctx.blockConcurrencyWhile(async () => {
       await this.#keys.prepare(this.#earlierKey(), Date.now());
@@ -391,7 +439,7 @@ export class ControlObject extends DurableObject<Bindings> {
 
   /** After a crash: what the session waited for stays open for the retry. */
   orphanApprovals(session: string): void {
-    this.#approvals.orphan(session);
+    this.#desk.orphan(session);
   }
 
   sessionByProcessId(processId: number): string | undefined {
@@ -431,79 +479,60 @@ export class ControlObject extends DurableObject<Bindings> {
 
   /** Opens an approval for a held operation, or uses up a granted one. The session has decided that it is held. */
   async hold(request: HoldRequest): Promise<HoldAnswer> {
-    const now = Date.now();
-    const answer = this.#approvals.hold(request, identifier("apr"), now);
-    const { id, status, operation } = answer.approval;
-    this.#record({
-      type: "hold",
-      approval: id,
-      status,
-      session: request.session,
-      requester: request.requester,
-      resource: request.resource,
-      hash: operation.hash,
-    });
+    const answer = this.#desk.hold(request, Date.now());
     await this.#scheduleExpiry();
     return answer;
   }
 
-  /** A waiting session takes its approved operation up. */
+  describeApproval(id: string, session: string, estimate: Estimate): void {
+    this.#desk.describe(id, session, estimate, Date.now());
+  }
+
   useApproval(id: string, session: string): Result<void, Refusal> {
-    const used = this.#approvals.use(id, session, Date.now());
-    if (!used.ok) return used;
-    this.#record({ type: "approval_used", approval: id, session });
-    return ok(undefined);
+    return this.#desk.use(id, session, Date.now());
   }
 
   withdrawApproval(id: string, session: string): void {
-    const withdrawn = this.#approvals.withdraw(id, session, Date.now());
-    if (withdrawn !== undefined) this.#record({ type: "withdrawn", approval: id, session });
+    this.#desk.withdraw(id, session, Date.now());
   }
 
-  /** Approvals that `principal` asked for or could decide. */
-  approvals(principal: Principal, pendingOnly: boolean, limit: number): Approval[] {
-    return this.#approvals
-      .list(pendingOnly, limit, Date.now())
-      .filter((one) => this.#concerns(principal, one));
+  approvals(principal: Principal, pendingOnly: boolean, limit: number): ReviewedApproval[] {
+    return this.#desk.list(principal, pendingOnly, limit, Date.now());
   }
 
-  approval(principal: Principal, id: string): Result<Approval, Refusal> {
-    const found = this.#approvals.get(id, Date.now());
-    if (found.ok && !this.#concerns(principal, found.value)) {
-      return err(refusal("not_found", `there is no approval ${id}`));
-    }
-    return found;
+  approval(principal: Principal, id: string): Result<ReviewedApproval & { similar: Approval[] }, Refusal> {
+    return this.#desk.get(principal, id, Date.now());
   }
 
-  async decideApproval(
+  decideApproval(
     principal: Principal,
     id: string,
-    verdict: "approve" | "deny",
-    comment: string | undefined,
-  ): Promise<Result<Approval, Refusal>> {
-    const now = Date.now();
-    const found = this.#approvals.get(id, now);
-    if (!found.ok) return found;
-    const decided = decideApproval(found.value, {
-      reviewer: principal,
-      verdict,
-      ...(comment === undefined ? {} : { comment }),
-      at: now,
-    });
-    if (!decided.ok) return decided;
-    const allowed = this.authorize(principal, found.value.resource, "approval:decide");
-    if (!allowed.ok) return allowed;
-    this.#record({
-      type: "decision",
-      approval: id,
-      verdict,
-      by: principal,
-      ...(comment === undefined ? {} : { comment }),
-    });
-    this.#approvals.save(decided.value);
-    const { status } = decided.value;
-    if (status === "approved" || status === "denied") await this.#tell(found.value, status, decided.value);
-    return this.#approvals.get(id, Date.now());
+    verdict: Verdict,
+  ): Promise<Result<ReviewedApproval, Refusal>> {
+    return this.#desk.decide(principal, id, verdict, Date.now());
+  }
+
+  endBatch(principal: Principal, id: string): Result<ReviewedApproval, Refusal> {
+    return this.#desk.endBatch(principal, id, Date.now());
+  }
+
+  /** A button pressed in Slack, as Slack sent it. */
+  slackPress(
+    headers: { readonly signature: string | undefined; readonly timestamp: string | undefined },
+    body: string,
+  ): Promise<Result<void, Refusal>> {
+    return this.#slack.press(headers, body, Date.now());
+  }
+
+  notifications(principal: Principal, limit: number): Result<DeliveryStatus[], Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "config:read");
+    return allowed.ok ? ok(this.#outbox.list(limit)) : allowed;
+  }
+
+  #approvalChanged(approval: Approval, event: NotificationEvent | undefined): void {
+    if (event === undefined) return;
+    this.#outbox.put(approval, event, Date.now());
+    this.ctx.waitUntil(this.#scheduleExpiry());
   }
 
   // Connectors.
@@ -578,10 +607,8 @@ export class ControlObject extends DurableObject<Bindings> {
 
   override async alarm(): Promise<void> {
     const now = Date.now();
-    for (const expired of this.#approvals.expire(now)) {
-      this.#record({ type: "expired", approval: expired.id });
-      if (expired.status === "pending") await this.#tell(expired, "expired", expired);
-    }
+    await this.#desk.pass(now);
+    await this.#outbox.deliver(now);
     for (const task of this.#identity.tasks.expired(now)) {
       await this.#endTask(task.id, "its deadline has passed", undefined);
     }
@@ -602,7 +629,7 @@ export class ControlObject extends DurableObject<Bindings> {
   }
 
   async #scheduleExpiry(): Promise<void> {
-    const next = this.#approvals.nextExpiry() ?? Number.POSITIVE_INFINITY;
+    const next = Math.min(this.#desk.next(Date.now()), this.#outbox.next());
     const live = this.#sessions.liveIds().length > 0 ? Date.now() + RECONCILE_MS : Number.POSITIVE_INFINITY;
     const deadline = this.#identity.tasks.nextDeadline() ?? Number.POSITIVE_INFINITY;
     const at = Math.min(next, live, deadline, this.#identity.rotationDue());
@@ -706,30 +733,6 @@ export class ControlObject extends DurableObject<Bindings> {
 
   #maySee(principal: Principal, row: SessionRow): boolean {
     return isSame(row.principal, principal) || this.authorize(principal, row.resource, "session:replay").ok;
-  }
-
-  #concerns(principal: Principal, approval: Approval): boolean {
-    return (
-      isSame(approval.requester, principal) ||
-      approval.requirements.some(({ group }) => principal.groups.includes(group)) ||
-      this.authorize(principal, approval.resource, "approval:decide").ok
-    );
-  }
-
-  /** Tells the session that waits for `approval`, if one does; else an approved operation waits for the retry. */
-  async #tell(approval: Approval, outcome: ApprovalOutcome["outcome"], decided: Approval): Promise<void> {
-    if (!approval.waiting) return;
-    const comment = decided.decisions.at(-1)?.comment;
-    const message: ApprovalOutcome = {
-      approval: approval.id,
-      outcome,
-      by: decided.decisions.map(({ reviewer }) => reviewer.name),
-      ...(comment === undefined ? {} : { comment }),
-    };
-    const taken = await sessionOf(this.env, approval.session)
-      .approvalOutcome(message)
-      .catch(() => false);
-    if (!taken) this.#approvals.orphan(approval.session);
   }
 }
 

@@ -1,7 +1,7 @@
 /** What crosses between the Control object and the others, over RPC. Plain data. */
 import type { ConfigError, PolicySource } from "../../policy/cedar/engine.ts";
 import type { Config } from "../../config/parse.ts";
-import type { Approval, HeldOperation } from "../../policy/approval.ts";
+import type { Approval, EarlierOperation, HeldOperation } from "../../policy/approval.ts";
 import type { SshHostKey } from "../../identity/ssh-host-key.ts";
 import type { TaskStep } from "../../policy/task.ts";
 import type { DeterminingPolicy, HoldRequirement, Principal, Resource } from "../../policy/types.ts";
@@ -66,14 +66,24 @@ export type HoldRequest = {
   readonly requirements: readonly HoldRequirement[];
   readonly policies: readonly DeterminingPolicy[];
   readonly reason?: string;
+  /** What the session did just before, oldest first. */
+  readonly before?: readonly EarlierOperation[];
   /** The session waits for the outcome; else only the approval is opened. */
   readonly waiting: boolean;
   /** Milliseconds since the epoch at which the hold ends at the latest. */
   readonly expiresAt: number;
 };
 
-/** `granted`: an approval for exactly this operation was there and has been used up for it. */
-export type HoldAnswer = { readonly granted: boolean; readonly approval: Approval };
+/**
+ * `granted`: an approval for exactly this operation was there and has been used up for it, or (`batch`) one
+ * use of an approval for operations of its shape. `opened`: this request opened the approval.
+ */
+export type HoldAnswer = {
+  readonly granted: boolean;
+  readonly approval: Approval;
+  readonly batch?: true;
+  readonly opened?: true;
+};
 
 /** What a waiting session is told. */
 export type ApprovalOutcome = {
