@@ -52,6 +52,14 @@ export const catalogueConstraintSchema = z.object({
 });
 export type CatalogueConstraint = z.infer<typeof catalogueConstraintSchema>;
 
+/** Any index, as far as the order of its entries can tell of a column. */
+export const catalogueIndexSchema = z.object({
+  /** Every column of the relation that a key, an included column, an expression or the predicate reads. */
+  attributes,
+  partial: z.boolean(),
+});
+export type CatalogueIndex = z.infer<typeof catalogueIndexSchema>;
+
 const dependency = z.object({ oid, attribute });
 
 export const catalogueRelationSchema = z.object({
@@ -67,6 +75,10 @@ export const catalogueRelationSchema = z.object({
   /** OIDs of direct parents (pg_inherits): inheritance and partitioning. */
   parents: z.array(oid).readonly(),
   constraints: z.array(catalogueConstraintSchema).readonly(),
+  /** Indexes that a plain index scan can follow (all but GIN and BRIN). */
+  indexes: z.array(catalogueIndexSchema).readonly(),
+  /** Columns that decide the partition of a row. */
+  partitionKey: attributes,
   /** Columns (0: the relation as a whole) that the SELECT rule of a view or materialised view reads. */
   dependsOn: z.array(dependency).readonly(),
   /** The same for other rules (ON INSERT, UPDATE, DELETE), and whether there are any. */
@@ -137,6 +149,8 @@ export type CatalogueQueryName =
   | "parents"
   | "constraints"
   | "indexes"
+  | "orders"
+  | "partitions"
   | "dependencies"
   | "functions"
   | "operators"
@@ -249,6 +263,30 @@ WHERE (x.indisunique OR x.indisexclusion) AND ${USER_RELATION}
 ORDER BY x.indrelid, i.oid`,
   },
   {
+    name: "orders",
+    sql: `SELECT x.indrelid, pg_catalog.array_to_string(ARRAY(
+    SELECT k FROM pg_catalog.unnest(x.indkey) k WHERE k > 0
+    UNION SELECT d.refobjsubid FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = x.indexrelid
+      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = x.indrelid AND d.refobjsubid > 0
+    ORDER BY 1), ' '), x.indpred IS NOT NULL
+FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+JOIN pg_catalog.pg_am a ON a.oid = i.relam
+JOIN pg_catalog.pg_class c ON c.oid = x.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE a.amname NOT IN ('gin', 'brin') AND n.nspname <> 'pg_catalog' AND ${USER_RELATION}
+ORDER BY x.indrelid, i.oid`,
+  },
+  {
+    name: "partitions",
+    sql: `SELECT p.partrelid, pg_catalog.array_to_string(ARRAY(
+    SELECT k FROM pg_catalog.unnest(p.partattrs) k WHERE k > 0
+    UNION SELECT d.refobjsubid FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = p.partrelid AND d.objsubid = 0
+      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = p.partrelid AND d.refobjsubid > 0
+    ORDER BY 1), ' ')
+FROM pg_catalog.pg_partitioned_table p ORDER BY 1`,
+  },
+  {
     name: "dependencies",
     // Rules depend on what they read: relations and columns (r), and functions that are not the server's own (f).
     sql: `SELECT DISTINCT r.ev_class, r.ev_type, CASE WHEN d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass THEN 'f' ELSE 'r' END,
@@ -306,11 +344,20 @@ type Row = readonly (string | null)[];
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Building = Omit<
   Mutable<CatalogueRelation>,
-  "columns" | "parents" | "constraints" | "dependsOn" | "rulesDependOn" | "functions"
+  | "columns"
+  | "parents"
+  | "constraints"
+  | "indexes"
+  | "partitionKey"
+  | "dependsOn"
+  | "rulesDependOn"
+  | "functions"
 > & {
   columns: (Omit<CatalogueColumn, "generatedFrom"> & { generatedFrom: number[] })[];
   parents: number[];
   constraints: CatalogueConstraint[];
+  indexes: CatalogueIndex[];
+  partitionKey: readonly number[];
   dependsOn: { oid: number; attribute: number }[];
   rulesDependOn: { oid: number; attribute: number }[];
   functions: number[];
@@ -327,6 +374,7 @@ export function decodeCatalogue(rows: CatalogueRows, version: number): Result<Ca
   for (const row of rows.relations) relations.set(text(row, 0), relation(row));
   addColumns(relations, rows);
   addParentsAndKeys(relations, rows);
+  addOrders(relations, rows);
   addDependencies(relations, rows);
   const checked = catalogueSchema.safeParse({
     version,
@@ -375,6 +423,8 @@ function relation(row: Row): Building {
     columns: [],
     parents: [],
     constraints: [],
+    indexes: [],
+    partitionKey: [],
     dependsOn: [],
     rulesDependOn: [],
     functions: [],
@@ -425,6 +475,16 @@ function addParentsAndKeys(relations: Map<string, Building>, rows: CatalogueRows
       deferrable: false,
     } as const;
     relations.get(text(row, 0))?.constraints.push(constraint);
+  }
+}
+
+function addOrders(relations: Map<string, Building>, rows: CatalogueRows): void {
+  for (const row of rows.orders) {
+    relations.get(text(row, 0))?.indexes.push({ attributes: numbers(row[1]), partial: row[2] === "t" });
+  }
+  for (const row of rows.partitions) {
+    const partitioned = relations.get(text(row, 0));
+    if (partitioned !== undefined) partitioned.partitionKey = numbers(row[1]);
   }
 }
 

@@ -59,6 +59,20 @@ CREATE TABLE public.vault (
   feeling public.mood, tax public.tax_number, home public.address, net inet, period daterange, note text
 );
 
+-- Indexes whose order is that of masked columns.
+CREATE TABLE public.members (
+  id integer PRIMARY KEY, team integer NOT NULL, code text NOT NULL, pin text, active boolean NOT NULL,
+  rank integer DEFAULT 0, note text
+);
+CREATE UNIQUE INDEX members_team_code ON public.members (team, code);
+CREATE INDEX members_code ON public.members (code);
+CREATE INDEX members_pin ON public.members (pin) WHERE active;
+CREATE INDEX members_covering ON public.members (code) INCLUDE (id);
+CREATE SEQUENCE public.member_order;
+CREATE TABLE public.wallets (id integer, iban text NOT NULL) PARTITION BY RANGE (iban);
+CREATE TABLE public.wallets_low PARTITION OF public.wallets FOR VALUES FROM ('A') TO ('N');
+CREATE TABLE public.wallets_high PARTITION OF public.wallets FOR VALUES FROM ('N') TO ('Z');
+
 CREATE TABLE public.products (id integer PRIMARY KEY, name text NOT NULL, price numeric NOT NULL);
 CREATE TABLE public.audit (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, at timestamptz DEFAULT now());
 
@@ -163,6 +177,12 @@ INSERT INTO public.payments VALUES ${rows((i) => `(${i}, ${i}, '${card(i)}', ${i
 INSERT INTO public.people VALUES (1, 'Ann', 'P${v === 0 ? "12345" : "9"}'), (2, 'Bob', 'P${v === 0 ? "2" : "777777"}');
 INSERT INTO public.staff VALUES (3, 'Cid', 'S${v === 0 ? "0001" : "88"}', 100, 'it'), (4, 'Dee', ${v === 0 ? "NULL" : "'S2'"}, 200, 'hr');
 INSERT INTO public.vault VALUES ${rows((i) => vault(v, i), 8)};
+INSERT INTO public.members SELECT n, n % 4,
+  ${v === 0 ? "lpad((n * 7919 % 1000)::text, 6, '0')" : "lpad((n * 104729 % 997)::text, 9, '5')"} || lpad(n::text, 4, '0'),
+  ${v === 0 ? "'1' || n" : "'2' || (500 - n)"}, n % 2 = 0, n, repeat('x', 300) FROM generate_series(1, 200) n;
+INSERT INTO public.wallets SELECT n,
+  ${v === 0 ? "CASE WHEN n % 2 = 0 THEN 'B' ELSE 'R' END" : "CASE WHEN n % 3 = 0 THEN 'D' ELSE 'S' END"} || n
+  FROM generate_series(1, 10) n;
 INSERT INTO public.products SELECT n, 'product ' || n, n * 1.5 FROM generate_series(1, 20) n;
 INSERT INTO tenant.products VALUES (1, 'plan'), (2, 'b');
 INSERT INTO public.regions VALUES (1, 'EU', 'x'), (2, 'EU', 'y')${v === 0 ? ", (3, 'US', 'merger'), (4, 'US', 'z')" : ", (5, 'JP', 'other')"};
@@ -183,6 +203,9 @@ export const MASKS: readonly ColumnMask[] = [
   mask("customers.date_of_birth", "date_year"),
   mask("payments.card", "last4"),
   mask("people.passport", "null"),
+  mask("members.code", "last4"),
+  mask("members.pin", "full"),
+  mask("wallets.iban", "full"),
   mask("vault.small", "full"),
   mask("vault.whole", "round", { step: 100_000_000 }),
   mask("vault.large", "last4"),

@@ -49,6 +49,8 @@ export async function startTwins(binaries?: string): Promise<Twins> {
   for (const version of [0, 1] as const) {
     await sql("postgres", `CREATE DATABASE twin${version} TEMPLATE base`);
     await sql(`twin${version}`, rowsSql(version));
+    // Index-only scans need the visibility map.
+    await sql(`twin${version}`, "VACUUM ANALYZE");
   }
   const client = new pg.Client({ connectionString: server.url("twin0") });
   await client.connect();

@@ -13,6 +13,7 @@ export class WireClient {
   #ready: ((messages: Message[]) => void) | undefined;
   #failed: ((error: Error) => void) | undefined;
   #copyData: Buffer | undefined;
+  #extended = false;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -39,6 +40,7 @@ export class WireClient {
   /** All messages of one round, up to and without ReadyForQuery. */
   async run(sql: string, mode: Mode, copyData?: string): Promise<Message[]> {
     this.#copyData = copyData === undefined ? undefined : Buffer.from(copyData);
+    this.#extended = mode !== "simple";
     if (mode === "simple") return await this.#exchange(message("Q", cstring(sql)));
     const format = mode === "binary" ? 1 : 0;
     return await this.#exchange(
@@ -81,7 +83,11 @@ export class WireClient {
     if (type === "G") {
       const data = this.#copyData === undefined ? [] : [message("d", this.#copyData)];
       this.#socket.write(
-        Buffer.concat([...data, message("c", Buffer.alloc(0)), message("S", Buffer.alloc(0))]),
+        Buffer.concat([
+          ...data,
+          message("c", Buffer.alloc(0)),
+          ...(this.#extended ? [message("S", Buffer.alloc(0))] : []),
+        ]),
       );
     }
     if (type !== "Z") {

@@ -113,7 +113,9 @@ class ResourceMasker implements Masker {
     const known = this.#views.get(key);
     if (known !== undefined) return known;
     const hidden = (origin: Origin): boolean => shown[this.#protection.origins.indexOf(origin)] !== true;
-    const view = new View(this.#protection, hidden, this.#parser);
+    const view = new View(this.#protection, hidden, this.#parser, (relation) =>
+      this.#names.withDescendants(relation),
+    );
     const made = new Principal(view, this.#names, this.#trusted, this.#parser);
     if (this.#views.size >= VIEWS) this.#views.delete(this.#views.keys().next().value ?? "");
     this.#views.set(key, made);

@@ -124,6 +124,7 @@ export function protect(
   }
   if (errors.length > 0) return err(errors);
   propagate(catalogue, byOid, building, of);
+  closePartitioned(catalogue, building, of);
   addSystemMasks(catalogue, of);
   return ok({ relations: finish(building, custom), origins, lost });
 }
@@ -219,6 +220,29 @@ function spreadRows(
     for (const [key, closed] of from.closed) add(of(parent).closed, key, closed);
   }
   return changed;
+}
+
+/** Which partition holds a row says what its key is, and so do the partitions' names and order. */
+function closePartitioned(
+  catalogue: Catalogue,
+  building: ReadonlyMap<number, Building>,
+  of: (relation: CatalogueRelation) => Building,
+): void {
+  for (const entry of [...building.values()]) {
+    for (const attribute of entry.relation.partitionKey) {
+      const key = entry.columns.get(attribute);
+      if (key === undefined) continue;
+      const because = `it is partitioned by ${key.column.name}, which is masked, and a row's partition tells of it`;
+      const family = new Set([entry.relation.oid]);
+      for (const oid of family) {
+        for (const one of catalogue.relations) if (one.parents.includes(oid)) family.add(one.oid);
+      }
+      for (const one of catalogue.relations) {
+        if (!family.has(one.oid)) continue;
+        for (const [at, origin] of key.origins) of(one).closed.set(`${at} partition`, { because, origin });
+      }
+    }
+  }
 }
 
 function addSystemMasks(catalogue: Catalogue, of: (relation: CatalogueRelation) => Building): void {

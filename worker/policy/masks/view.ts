@@ -15,7 +15,17 @@ export type Applied = {
   readonly filters: readonly string[];
   /** Why it cannot be read at all. */
   readonly closed: string | undefined;
+  /** What keeps the order of rows from following an index over a masked column. */
+  readonly order: OrderFence;
 };
+
+/**
+ * An index scan delivers rows in the order of the index, which can be that of a masked column: the rows of one
+ * city through an index on (city, ssn), or masked addresses through an index on them alone.
+ * - `sort`: rows are sorted by something that is not masked before the statement sees them.
+ * - `heap`: a condition on ctid keeps the planner from reading an index instead of the table.
+ */
+export type OrderFence = "none" | "heap" | "sort";
 
 /** A subquery that stands in for a relation. */
 export type Shape = { readonly text: string; readonly tree: unknown };
@@ -41,7 +51,12 @@ export class View {
   readonly #shapes = new Map<string, Shape>();
   readonly #parser: SqlParser;
 
-  constructor(protection: Protection, hidden: (origin: Origin) => boolean, parser: SqlParser) {
+  constructor(
+    protection: Protection,
+    hidden: (origin: Origin) => boolean,
+    parser: SqlParser,
+    descendants: (relation: CatalogueRelation) => readonly CatalogueRelation[],
+  ) {
     this.#parser = parser;
     this.restricted = protection.origins.some(hidden);
     this.lost = protection.lost.find(hidden);
@@ -56,10 +71,38 @@ export class View {
       const hiding = filters.filter(({ origin }) => hidden(origin)).map(({ condition }) => condition);
       const because = closed.find(({ origin }) => hidden(origin))?.because;
       if (masked.size > 0 || hiding.length > 0 || because !== undefined) {
-        this.#applied.set(oid, { relation, columns: masked, filters: hiding, closed: because });
+        this.#applied.set(oid, {
+          relation,
+          columns: masked,
+          filters: hiding,
+          closed: because,
+          order: "none",
+        });
       }
     }
+    for (const [oid, applied] of this.#applied) {
+      const order = this.#orderOf(applied.relation, descendants);
+      if (order !== "none") this.#applied.set(oid, { ...applied, order });
+    }
     this.withheld = withheld;
+  }
+
+  #orderOf(
+    relation: CatalogueRelation,
+    descendants: (relation: CatalogueRelation) => readonly CatalogueRelation[],
+  ): OrderFence {
+    let order: OrderFence = "none";
+    for (const one of descendants(relation)) {
+      const masked = this.#applied.get(one.oid)?.columns ?? new Map<string, ColumnProtection>();
+      const found = [...masked.values()].filter(({ origins }) => origins.length > 0);
+      for (const { attributes, partial } of one.indexes) {
+        const inIndex = found.filter(({ column }) => attributes.includes(column.attribute));
+        if (inIndex.length === 0) continue;
+        if (partial || attributes.length > inIndex.length) return "sort";
+        if (inIndex.some(({ mask }) => mask.reads)) order = "heap";
+      }
+    }
+    return order;
   }
 
   applied(oid: number): Applied | undefined {
@@ -104,11 +147,23 @@ function shapeText(applied: Applied, from: string, options: ShapeOptions): strin
       : masked.mask.expression(quote(name));
     return `${expression} AS ${quote(name)}`;
   });
-  const where =
-    applied.filters.length === 0
-      ? ""
-      : ` WHERE ${applied.filters.map((filter) => `(${filter})`).join(" AND ")}`;
-  return `SELECT ${[...columns, ...options.system].join(", ")} FROM ${from}${where}${options.fence && where !== "" ? " OFFSET 0" : ""}`;
+  const { filters, order, relation } = applied;
+  const conditions = filters.map((filter) => `(${filter})`);
+  if (order === "heap") conditions.push("ctid OPERATOR(pg_catalog.<>) '(4294967295,65535)'");
+  const where = conditions.length === 0 ? "" : ` WHERE ${conditions.join(" AND ")}`;
+  const sort = order === "sort" ? ` ORDER BY ${orderColumns(relation, applied).join(", ")}` : "";
+  const limit = options.fence && filters.length > 0 ? " OFFSET 0" : "";
+  return `SELECT ${[...columns, ...options.system].join(", ")} FROM ${from}${where}${sort}${limit}`;
+}
+
+/** The primary key, or where the rows lie if there is none that can be shown. */
+function orderColumns(relation: CatalogueRelation, applied: Applied): readonly string[] {
+  const key = relation.constraints.find((one) => one.kind === "p");
+  const names = key?.attributes.map(
+    (attribute) => relation.columns.find((one) => one.attribute === attribute)?.name ?? "",
+  );
+  if (names === undefined || names.some((name) => name === "" || applied.columns.has(name))) return ["ctid"];
+  return names.map(quote);
 }
 
 export function parseShape(text: string, parser: SqlParser): Result<Shape, Refusal> {
@@ -185,7 +240,7 @@ export function mentionsOf(tree: unknown): Mentions {
  * every column.
  */
 export function leavesAlone(mentions: Mentions, applied: Applied): boolean {
-  if (mentions.unnamed || applied.filters.length > 0) return false;
+  if (mentions.unnamed || applied.filters.length > 0 || applied.order === "sort") return false;
   const names = new Set(applied.relation.columns.map(({ name }) => name));
   const qualifiers = mentions.qualifiers.get(applied.relation.name) ?? new Set<string>();
   for (const name of mentions.columns) {

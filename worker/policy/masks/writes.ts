@@ -10,6 +10,7 @@ import type { Tree } from "./edit.ts";
 import type { Scope } from "./names.ts";
 import { HOLE, nameOf, type Replaced, type Rewriter } from "./rewriter.ts";
 import { maskReturning } from "./returning.ts";
+import { checkOrder } from "./write-order.ts";
 import type { Applied } from "./view.ts";
 
 /** The relation that a statement writes, as far as it is masked. */
@@ -108,6 +109,7 @@ function checkTarget(rewriter: Rewriter, tag: string, fields: Tree, target: Targ
     refuseReads(rewriter, fields[clause], target, clause === "targetList" ? "SET" : "WHERE");
   }
   checkConstraints(rewriter, assigned(fields["targetList"]), target);
+  if (applied.order === "sort") checkOrder(rewriter, tag, fields, target);
 }
 
 /** Refuses every reference that could read a masked column of the target. */

@@ -1,6 +1,6 @@
 import { commonTables, joins, setOperations, subqueries } from "./joins.ts";
 import { naming } from "./naming.ts";
-import { failures, predicates, shapes } from "./oracles.ts";
+import { failures, orders, predicates, shapes } from "./oracles.ts";
 import { rows, system, types, views } from "./rows.ts";
 import { copies, cursors, explains, shadows } from "./sessions.ts";
 import type { Family } from "./types.ts";
@@ -16,6 +16,7 @@ export const FAMILIES: readonly Family[] = [
     predicates,
     failures,
     shapes,
+    orders,
     rows,
     types,
     views,

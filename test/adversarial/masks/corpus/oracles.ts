@@ -194,3 +194,71 @@ export const shapes: Family = {
     "SELECT id FROM everything TABLESAMPLE SYSTEM (50)",
   ],
 };
+
+/** Orders that nobody asked for: an index scan delivers rows in the order of the index. */
+const FORCED = ["SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET enable_sort = off"];
+const forced = (...statements: string[]): { statements: string[] } => ({
+  statements: [...FORCED, ...statements],
+});
+
+export const orders: Family = {
+  name: "the order of rows that an index gives",
+  cases: [
+    forced("SELECT email FROM customers"),
+    forced("SELECT card_number FROM customers", "SELECT ssn FROM customers", "SELECT id FROM customers"),
+    forced("SELECT id FROM members WHERE team = 2"),
+    forced("SELECT id, rank FROM members WHERE team = 2 LIMIT 1"),
+    forced("SELECT id FROM members WHERE active"),
+    forced("SELECT id FROM members"),
+    forced("SELECT id, code FROM members"),
+    forced("SELECT code FROM members"),
+    forced("SELECT count(*) FROM members", "SELECT 1 FROM members LIMIT 3"),
+    forced("SELECT array_agg(id) FROM members WHERE team = 1"),
+    forced("SELECT id, row_number() OVER () FROM members WHERE team = 1"),
+    forced("SELECT id, lag(id) OVER () FROM members WHERE active"),
+    forced("SELECT m.id FROM products p JOIN members m ON m.team = p.id"),
+    forced("SELECT m.id FROM products p, LATERAL (SELECT * FROM members m WHERE m.team = p.id LIMIT 1) m"),
+    forced("SELECT DISTINCT ON (team) team, id FROM members"),
+    forced("SELECT id FROM members WHERE team = 3 FOR UPDATE"),
+    forced("SELECT id FROM members WHERE team IN (1, 2) OFFSET 3"),
+    forced("DECLARE c CURSOR FOR SELECT id FROM members WHERE team = 3", "FETCH 5 FROM c"),
+    forced("UPDATE members SET note = 'x' WHERE team = 2 RETURNING id"),
+    forced(
+      "UPDATE members SET rank = nextval('member_order') WHERE team = 2",
+      "SELECT id, rank FROM members ORDER BY id",
+    ),
+    forced("UPDATE members SET rank = DEFAULT WHERE team = 2"),
+    forced(
+      "UPDATE members SET note = clock_timestamp()::text WHERE active",
+      "SELECT id FROM members ORDER BY note",
+    ),
+    forced(
+      "UPDATE members SET note = 'x' WHERE team = 2",
+      "SELECT id FROM members",
+      "SELECT id FROM members WHERE note = 'x' LIMIT 1",
+    ),
+    forced("UPDATE members SET note = 'x' WHERE id = 2 RETURNING *"),
+    forced("UPDATE members SET note = 'x' WHERE id = 2 AND team = 2 RETURNING id, code"),
+    forced("DELETE FROM members WHERE team = 2 RETURNING id"),
+    forced("WITH d AS (DELETE FROM members WHERE active RETURNING id) SELECT array_agg(id) FROM d"),
+    forced(
+      "CREATE TEMP TABLE t AS SELECT nextval('member_order') AS n, id FROM members WHERE team = 2",
+      "SELECT id FROM t ORDER BY n",
+    ),
+    forced("INSERT INTO audit (what) SELECT id::text FROM members WHERE team = 2 RETURNING what"),
+    forced("COPY (SELECT id FROM members WHERE team = 2) TO STDOUT", "COPY members (id) TO STDOUT"),
+    forced(
+      "MERGE INTO members m USING products p ON m.team = p.id WHEN MATCHED AND m.id > 100 THEN UPDATE SET note = 'x' RETURNING m.id",
+    ),
+    "SELECT id FROM members",
+    "SELECT id FROM members WHERE team = 2",
+    "SELECT id, code FROM members WHERE team = 2 ORDER BY rank",
+    "SELECT * FROM members WHERE active LIMIT 3",
+    "SELECT id FROM wallets",
+    "SELECT count(*) FROM wallets_low",
+    "SELECT tableoid::regclass, id FROM wallets",
+    "INSERT INTO wallets VALUES (99, 'B')",
+    "SELECT email FROM customers",
+    "SELECT card_number FROM customers LIMIT 4",
+  ],
+};
