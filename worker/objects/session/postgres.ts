@@ -51,6 +51,7 @@ import { ddlBegins, ddlEnds, forgetCatalogue } from "../catalogues.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import { randomBytes } from "../identifiers.ts";
 import type { SessionDriver, SessionHost } from "./driver.ts";
+import { Detectors, type InspectedRows } from "./postgres-detectors.ts";
 import { MaskingSource } from "./postgres-masking.ts";
 import { OperationResult, toBase64 } from "./postgres-results.ts";
 import {
@@ -98,6 +99,7 @@ export class PostgresDriver implements SessionDriver {
   readonly #prepared: PreparedState<Kept>;
   readonly #running = new Map<number, Running>();
   readonly #portals = new Map<number, BoundPortal>();
+  #detectors = new Detectors();
   #names: SessionNames = NO_SESSION_NAMES;
   #processId = 0;
   #secretKey: Uint8Array = new Uint8Array(0);
@@ -153,7 +155,8 @@ export class PostgresDriver implements SessionDriver {
   clientEnded(): void {
     this.#withdraw("the client has gone");
     // What it asked for last must not run on for nobody.
-    if (this.#running.size > 0 && this.#channel !== undefined) this.#host.signalChannel(this.#channel, { type: "cancel" });
+    if (this.#running.size > 0 && this.#channel !== undefined)
+      this.#host.signalChannel(this.#channel, { type: "cancel" });
     this.#run({ kind: "clientEnded" });
     if (!this.#ended) this.#end(undefined);
   }
@@ -247,13 +250,18 @@ export class PostgresDriver implements SessionDriver {
 
   /** Feeds the machine and does what it says, in order. */
   #run(input: Input): void {
-    for (const effect of step(this.#state, input)) this.#do(effect);
+    for (const effect of step(this.#state, input)) {
+      this.#do(effect);
+      // Ended in the middle: what the machine said before it knew is not done any more.
+      if (this.#ended) return;
+    }
   }
 
   #do(effect: Effect): void {
     const host = this.#host;
     switch (effect.kind) {
       case "toClient":
+        this.#flushCopy();
         host.toClient(effect.bytes);
         return;
       case "toServer":
@@ -281,8 +289,7 @@ export class PostgresDriver implements SessionDriver {
         this.#running.get(effect.id)?.result.columns(effect.fields);
         return;
       case "rows":
-        // Rows are inspected only where detectors are on, which the resource's configuration refuses as yet.
-        host.toClient(effect.bytes);
+        this.#inspect(effect.id, this.#detectors.inspect(effect.id, effect.bytes, effect.fields));
         return;
       case "delivered":
         this.#delivered(effect.id, effect.bytes, effect.rows);
@@ -417,7 +424,7 @@ export class PostgresDriver implements SessionDriver {
       decide: (operation) => this.#host.decide(operation),
       prepared: this.#prepared,
       masking: masking.value,
-      inspectRows: false,
+      inspectRows: this.#detects(),
     };
     switch (ask.kind) {
       case "query":
@@ -751,6 +758,37 @@ export class PostgresDriver implements SessionDriver {
     this.#host.rowsQueued(rows);
     const event = running.result.takeRows(ROWS_EVENT);
     if (event !== undefined) this.#host.record({ ...event, operation: id });
+  }
+
+  /** Delivers rows that the detectors have seen; where they block, the session ends instead. */
+  #inspect(id: number, inspected: InspectedRows): void {
+    const host = this.#host;
+    const { bytes, rows, found } = inspected;
+    if (found.length > 0)
+      host.record({ type: "detected", operation: id, kinds: found, action: host.resource.detectors });
+    if (found.length > 0 && host.resource.detectors === "block") {
+      this.#detectors = new Detectors();
+      const what = found.join(", ");
+      const message = `the result holds what must not leave ${host.resource.name}: ${what}`;
+      this.terminate(
+        refusal("mask_value_withheld", message, { hint: "leave it out of the query; the session has ended" }),
+      );
+      return;
+    }
+    if (bytes.length === 0) return;
+    host.toClient(bytes);
+    this.#delivered(id, bytes, rows);
+  }
+
+  #flushCopy(): void {
+    if (!this.#detectors.holding) return;
+    const flushed = this.#detectors.flush();
+    if (flushed.bytes.length > 0) this.#inspect(flushed.operation, flushed);
+  }
+
+  /** Detectors look at results unless the principal may reveal everything (relation and column `*`). */
+  #detects(): boolean {
+    return this.#host.resource.detectors !== "off" && !this.#host.reveals("*", "*");
   }
 
   #completed(id: number, tag: string): void {
