@@ -24,7 +24,8 @@ export type Outcome = {
 };
 
 export type Runner = {
-  run(sql: string, mode: Mode, copyData?: string): Promise<Outcome>;
+  /** @param parameters values of $1, $2 …, for the extended protocol */
+  run(sql: string, mode: Mode, copyData?: string, parameters?: readonly (string | null)[]): Promise<Outcome>;
   close(): void;
 };
 
@@ -46,14 +47,19 @@ export class MaskingRunner implements Runner {
     this.#reveals = reveals;
   }
 
-  async run(sql: string, mode: Mode, copyData?: string): Promise<Outcome> {
+  async run(
+    sql: string,
+    mode: Mode,
+    copyData?: string,
+    parameters: readonly (string | null)[] = [],
+  ): Promise<Outcome> {
     const parsed = this.#parser.parse(sql);
     if (!parsed.ok) return refused(parsed.error);
     const [statement, ...more] = parsed.value;
     if (statement === undefined || more.length > 0) throw new Error(`one statement at a time: ${sql}`);
     const rewritten = this.#masker.rewrite(statement, this.#reveals, this.#names);
     if (!rewritten.ok) return refused(rewritten.error);
-    const messages = await this.#client.run(rewritten.value.sql ?? sql, mode, copyData);
+    const messages = await this.#client.run(rewritten.value.sql ?? sql, mode, copyData, parameters);
     const outcome = deliver(messages, rewritten.value.guard, this.#lastOid);
     if (outcome.error === undefined) this.#names = afterStatement(this.#names, statement.node);
     return outcome;

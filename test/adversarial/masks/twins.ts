@@ -23,6 +23,8 @@ export type Twins = {
   readonly parser: SqlParser;
   /** A session of the database 0 or 1. */
   connect(version: 0 | 1, reveals?: Reveals): Promise<Runner>;
+  /** Runs SQL as the superuser, on a connection of its own. */
+  sql(database: string, text: string): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -77,6 +79,7 @@ export async function startTwins(binaries?: string): Promise<Twins> {
       );
       return new MaskingRunner(wire, parser, masker.value, reveals, lastOid);
     },
+    sql,
     stop: () => server.stop(),
   };
 }

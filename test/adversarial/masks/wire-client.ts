@@ -38,7 +38,12 @@ export class WireClient {
   }
 
   /** All messages of one round, up to and without ReadyForQuery. */
-  async run(sql: string, mode: Mode, copyData?: string): Promise<Message[]> {
+  async run(
+    sql: string,
+    mode: Mode,
+    copyData?: string,
+    parameters: readonly (string | null)[] = [],
+  ): Promise<Message[]> {
     this.#copyData = copyData === undefined ? undefined : Buffer.from(copyData);
     this.#extended = mode !== "simple";
     if (mode === "simple") return await this.#exchange(message("Q", cstring(sql)));
@@ -47,7 +52,18 @@ export class WireClient {
       Buffer.concat([
         message("P", Buffer.concat([cstring(""), cstring(sql), int16(0)])),
         message("D", Buffer.concat([Buffer.from("S"), cstring("")])),
-        message("B", Buffer.concat([cstring(""), cstring(""), int16(0), int16(0), int16(1), int16(format)])),
+        message(
+          "B",
+          Buffer.concat([
+            ...[cstring(""), cstring(""), int16(0), int16(parameters.length)],
+            ...parameters.map((value) =>
+              value === null
+                ? int32(-1)
+                : Buffer.concat([int32(Buffer.byteLength(value)), Buffer.from(value)]),
+            ),
+            ...[int16(1), int16(format)],
+          ]),
+        ),
         message("E", Buffer.concat([cstring(""), int32(0)])),
         message("S", Buffer.alloc(0)),
       ]),
