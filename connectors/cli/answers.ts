@@ -13,6 +13,45 @@ export const Principal = z.looseObject({
 });
 export type Principal = z.infer<typeof Principal>;
 
+export const Task = z.looseObject({
+  id: z.string(),
+  name: z.string(),
+  status: z.string(),
+  parent: z.string().optional(),
+  principal: Principal,
+  /** Who acts, the one that acts now first. */
+  actors: z.array(Principal),
+  authorization_details: z.array(z.record(z.string(), z.unknown())),
+  used: z.looseObject({ operations: z.number(), rows: z.number() }),
+  createdAt: z.string(),
+  deadline: z.string(),
+  endReason: z.string().optional(),
+});
+export type Task = z.infer<typeof Task>;
+export const Tasks = z.looseObject({ tasks: z.array(Task) });
+
+export const Revocation = z.looseObject({
+  id: z.string(),
+  issuer: z.string(),
+  subject: z.string(),
+  at: z.string(),
+  by: z.string(),
+  reason: z.string().optional(),
+  tokensOnly: z.boolean(),
+});
+export const Revocations = z.looseObject({ revocations: z.array(Revocation) });
+
+export const SigningKeys = z.looseObject({
+  keys: z.array(
+    z.looseObject({
+      kid: z.string(),
+      status: z.string(),
+      signsFrom: z.string(),
+      verifiesUntil: z.string().optional(),
+    }),
+  ),
+});
+
 export const WhoAmI = z.looseObject({
   principal: Principal,
   expiresAt: z.string(),
@@ -71,6 +110,9 @@ export const Session = z.looseObject({
   resource: z.string(),
   protocol: z.string(),
   principal: Principal,
+  /** Who acts for the principal, and the tasks it runs under, the root first. */
+  actors: z.array(Principal).optional(),
+  tasks: z.array(z.looseObject({ id: z.string(), name: z.string() })).optional(),
   startedAt: z.string(),
   endedAt: z.string().optional(),
   status: z.string(),

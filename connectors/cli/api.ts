@@ -25,22 +25,30 @@ export type Api = {
 export async function openApi(context: Context, bearer?: string): Promise<Result<Api, Failure>> {
   const gateway = await resolveGateway(context);
   if (!gateway.ok) return gateway;
-  const tokens: SessionTokens | undefined =
-    bearer === undefined ? sessionTokens(context, gateway.value, []) : undefined;
+  if (bearer === undefined) return ok(apiWith(gateway.value, sessionTokens(context, gateway.value, [])));
   return ok({
     gateway: gateway.value,
-    call: async (schema, method, path, body) => {
-      const token = tokens === undefined ? undefined : await tokens.get();
-      if (token !== undefined && !token.ok) return token;
-      return callGateway(gateway.value, token?.value.token ?? bearer, schema, method, path, body);
-    },
+    call: (schema, method, path, body) =>
+      callGateway(gateway.value, { authorization: `Bearer ${bearer}` }, schema, method, path, body),
   });
 }
 
-/** One request to the gateway, with or without a token. */
+/** The API with these tokens. */
+export function apiWith(gateway: string, tokens: SessionTokens): Api {
+  return {
+    gateway,
+    call: async (schema, method, path, body) => {
+      const token = await tokens.get();
+      if (!token.ok) return token;
+      return callGateway(gateway, tokens.headers(token.value, method, path), schema, method, path, body);
+    },
+  };
+}
+
+/** One request to the gateway; `authorization` are the headers that show who it comes from. */
 export async function callGateway<T>(
   gateway: string,
-  token: string | undefined,
+  authorization: Readonly<Record<string, string>>,
   schema: z.ZodType<T>,
   method: Method,
   path: string,
@@ -50,7 +58,7 @@ export async function callGateway<T>(
     method,
     headers: {
       accept: "application/json",
-      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...authorization,
       ...(body === undefined ? {} : { "content-type": "application/json" }),
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),

@@ -33,6 +33,11 @@ export const GLOBAL_OPTIONS = {
     about: "fail at once (exit 4) with the approval's id where an operation is held, instead of waiting",
   },
   reason: { value: "TEXT", about: "why you do this; shown to reviewers and recorded" },
+  task: { value: "TASK", about: "act in this task only (or SALLY_TASK)" },
+  "actor-token-file": {
+    value: "FILE",
+    about: "file with the token of a workload that acts for the owner of the other token; both are recorded",
+  },
   help: { short: "h", about: "show this help" },
 } as const satisfies OptionTable;
 

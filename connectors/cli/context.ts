@@ -13,4 +13,8 @@ export type Context = {
   readonly json: boolean;
   readonly noWait: boolean;
   readonly reason: string | undefined;
+  /** `--task`: identifier of the task to act in. */
+  readonly task?: string | undefined;
+  /** `--actor-token-file`: who acts for the owner of the token. */
+  readonly actorTokenFile?: string | undefined;
 };

@@ -12,6 +12,22 @@ import { type Failure, fail, reasonOf } from "./failure.ts";
 import { parseJson, request } from "./http.ts";
 import { type Login, readLogin, updateLogin, withLock } from "./store.ts";
 
+/** Token types of RFC 8693 section 3 that `sally` sends. */
+const ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token";
+const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
+
+/** What kind of token it says it is: a session token of the gateway's, handed on to a step, or an identity token. */
+export function tokenType(token: string): string {
+  const header = parseJson(Buffer.from(token.split(".")[0] ?? "", "base64url").toString("utf8"));
+  const type = typeof header === "object" && header !== null && "typ" in header ? header.typ : undefined;
+  return type === "sallyport-session+jwt" || type === "at+jwt" ? ACCESS_TOKEN : ID_TOKEN;
+}
+
+/** The token of `--actor-token-file`; undefined when nobody acts for somebody. */
+export async function actorToken(context: Context): Promise<Result<IdentityToken | undefined, Failure>> {
+  return context.actorTokenFile === undefined ? ok(undefined) : fromFile(context.actorTokenFile);
+}
+
 export type IdentityToken = {
   readonly token: string;
   /** What to do when the gateway does not take it. */
@@ -133,6 +149,8 @@ const Claims = z.object({
   email: z.string().optional(),
   preferred_username: z.string().optional(),
   name: z.string().optional(),
+  /** In a session token of the gateway's. */
+  principal: z.object({ name: z.string() }).optional(),
 });
 
 /** The claims of a token as they stand there, unverified: for display and for knowing when to refresh. */
@@ -146,7 +164,7 @@ export function readClaims(token: string): z.infer<typeof Claims> | undefined {
 /** A name for the one a token speaks for; display only. */
 export function displayName(token: string): string {
   const claims = readClaims(token);
-  return claims?.preferred_username ?? claims?.email ?? claims?.sub ?? "unknown";
+  return claims?.principal?.name ?? claims?.preferred_username ?? claims?.email ?? claims?.sub ?? "unknown";
 }
 
 function nonEmpty(text: string | undefined): string | undefined {

@@ -6,7 +6,7 @@ import { resolveGateway } from "./gateway.ts";
 import { type LocalPort, openTcpPort, openUnixSocket } from "./local-port.ts";
 import { type Outcome, newOutcome } from "./outcome.ts";
 import { fatalResponse, refusePostgresStartup } from "./postgres-refusal.ts";
-import { sessionTokens } from "./session-token.ts";
+import { type TokenOptions, sessionTokens } from "./session-token.ts";
 import { type ShimOptions, carry } from "./shim.ts";
 import { say } from "./terminal.ts";
 
@@ -18,10 +18,14 @@ export type Access = {
 };
 
 /** Exchanges the token first, so that "not signed in" is said once and plainly, not by the native client. */
-export async function openAccess(context: Context, resource: string): Promise<Result<Access, Failure>> {
+export async function openAccess(
+  context: Context,
+  resource: string,
+  options: TokenOptions = {},
+): Promise<Result<Access, Failure>> {
   const gateway = await resolveGateway(context);
   if (!gateway.ok) return gateway;
-  const tokens = sessionTokens(context, gateway.value, [resource]);
+  const tokens = sessionTokens(context, gateway.value, [resource], options);
   const token = await tokens.get();
   if (!token.ok) return token;
   const outcome = newOutcome(context.terminal);

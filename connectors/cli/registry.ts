@@ -11,10 +11,12 @@ import { policyCheck, policyExplain } from "./commands/policy.ts";
 import { proxy } from "./commands/proxy.ts";
 import { psql } from "./commands/psql.ts";
 import { sessionsExport, sessionsPlay, sessionsTail, sessionsVerify } from "./commands/recordings.ts";
+import { keysLs, keysRotate, revocationsLift, revocationsLs, revoke } from "./commands/revoke.ts";
 import { run } from "./commands/run.ts";
 import { sessionsKill, sessionsLs, sessionsShow } from "./commands/sessions.ts";
 import { ssh } from "./commands/ssh.ts";
 import { sshConfig } from "./commands/ssh-config.ts";
+import { tasksEnd, tasksLs, tasksShow, tasksStart } from "./commands/tasks.ts";
 import { whoami } from "./commands/whoami.ts";
 
 export const COMMANDS: readonly Command[] = [
@@ -39,6 +41,15 @@ export const COMMANDS: readonly Command[] = [
   sessionsVerify,
   sessionsExport,
   sessionsKill,
+  tasksStart,
+  tasksLs,
+  tasksShow,
+  tasksEnd,
+  revoke,
+  revocationsLs,
+  revocationsLift,
+  keysLs,
+  keysRotate,
   apply,
   policyCheck,
   policyExplain,

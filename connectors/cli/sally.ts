@@ -154,6 +154,10 @@ function checkComplete(command: Command, given: Arguments): Result<void, Failure
   );
 }
 
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
+}
+
 function contextOf(given: Arguments, environment: Environment, terminal: Terminal): Context {
   return {
     terminal,
@@ -163,5 +167,7 @@ function contextOf(given: Arguments, environment: Environment, terminal: Termina
     json: given.flags.has("json"),
     noWait: given.flags.has("no-wait"),
     reason: given.values.get("reason"),
+    task: given.values.get("task") ?? nonEmpty(environment["SALLY_TASK"]),
+    actorTokenFile: given.values.get("actor-token-file") ?? nonEmpty(environment["SALLY_ACTOR_TOKEN_FILE"]),
   };
 }

@@ -8,7 +8,8 @@ import { type Result, ok } from "../../wire/result.ts";
 import type { Context } from "./context.ts";
 import { type Failure, exitFor, fail } from "./failure.ts";
 import { parseJson, request } from "./http.ts";
-import { displayName, identityToken } from "./identity-token.ts";
+import { actorToken, displayName, identityToken, tokenType } from "./identity-token.ts";
+import { newProofKey } from "./proof.ts";
 
 export type SessionToken = {
   readonly token: string;
@@ -16,6 +17,10 @@ export type SessionToken = {
   readonly expiresAt: number;
   /** Name of who it is for, from the identity token; display only. */
   readonly name: string;
+  /** Bound to the key of this process. */
+  readonly bound: boolean;
+  /** The task that it is for. */
+  readonly task: string | undefined;
 };
 
 export type SessionTokens = {
@@ -23,7 +28,19 @@ export type SessionTokens = {
   readonly get: () => Promise<Result<SessionToken, Failure>>;
   /** A new one in any case. */
   readonly renew: () => Promise<Result<SessionToken, Failure>>;
+  /** What a request with that token needs: the token, and the proof that it is ours. `path` may have a query. */
+  readonly headers: (token: SessionToken, method: string, path: string) => Record<string, string>;
 };
+
+export type TokenOptions = {
+  /** JSON of `authorization_details` (RFC 9396): a task to start with the first token. */
+  readonly details?: string;
+  /** A token that whoever it is handed to can use; by default it is bound to this process. */
+  readonly unbound?: boolean;
+};
+
+// One key a process: the gateway sees that its tokens belong together.
+const proofKey = newProofKey();
 
 /** A token younger than this is used again; a session needs some life left in the token it starts with. */
 const MARGIN_MS = 60_000;
@@ -33,25 +50,40 @@ export function sessionTokens(
   context: Context,
   gateway: string,
   resources: readonly string[],
+  options: TokenOptions = {},
 ): SessionTokens {
   let kept: SessionToken | undefined;
+  let task = context.task;
   let pending: Promise<Result<SessionToken, Failure>> | undefined;
   const renew = async (): Promise<Result<SessionToken, Failure>> => {
-    pending ??= exchange(context, gateway, resources).finally(() => (pending = undefined));
+    const details = task === undefined ? options.details : JSON.stringify([{ type: "sallyport", task }]);
+    pending ??= exchange(context, gateway, resources, details, options.unbound !== true).finally(
+      () => (pending = undefined),
+    );
     const exchanged = await pending;
-    if (exchanged.ok) kept = exchanged.value;
+    if (exchanged.ok) {
+      kept = exchanged.value;
+      // The task that was started is the one that later tokens are for.
+      task ??= kept.task;
+    }
     return exchanged;
   };
   return {
     get: async () => (kept !== undefined && kept.expiresAt - MARGIN_MS > Date.now() ? ok(kept) : renew()),
     renew,
+    headers: ({ token, bound }, method, path) => {
+      if (!bound) return { authorization: `Bearer ${token}` };
+      const url = gateway + (path.split("?")[0] ?? "");
+      return { authorization: `DPoP ${token}`, dpop: proofKey.prove(method, url, token) };
+    },
   };
 }
 
 const Exchanged = z.object({
   access_token: z.string().min(1),
   expires_in: z.number().positive(),
-  token_type: z.string().regex(/^bearer$/i),
+  token_type: z.string().regex(/^(bearer|dpop)$/i),
+  task: z.string().optional(),
 });
 
 const ExchangeError = z.object({
@@ -64,16 +96,30 @@ async function exchange(
   context: Context,
   gateway: string,
   resources: readonly string[],
+  details: string | undefined,
+  bound: boolean,
 ): Promise<Result<SessionToken, Failure>> {
   const identity = await identityToken(context, gateway);
   if (!identity.ok) return identity;
+  const actor = await actorToken(context);
+  if (!actor.ok) return actor;
   const answer = await request(`the gateway ${gateway}`, `${gateway}/oauth/token`, {
     method: "POST",
-    headers: { accept: "application/json" },
+    headers: {
+      accept: "application/json",
+      ...(bound ? { dpop: proofKey.prove("POST", `${gateway}/oauth/token`) } : {}),
+    },
     body: new URLSearchParams([
       ["grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"],
       ["subject_token", identity.value.token],
-      ["subject_token_type", "urn:ietf:params:oauth:token-type:id_token"],
+      ["subject_token_type", tokenType(identity.value.token)],
+      ...(actor.value === undefined
+        ? []
+        : [
+            ["actor_token", actor.value.token] as [string, string],
+            ["actor_token_type", tokenType(actor.value.token)] as [string, string],
+          ]),
+      ...(details === undefined ? [] : [["authorization_details", details] as [string, string]]),
       ...resources.map((name) => ["resource", name] as [string, string]),
     ]),
   });
@@ -90,6 +136,8 @@ async function exchange(
       token: parsed.data.access_token,
       expiresAt: Date.now() + parsed.data.expires_in * 1000,
       name: displayName(identity.value.token),
+      bound: parsed.data.token_type.toLowerCase() === "dpop",
+      task: parsed.data.task,
     });
   }
   return exchangeRefused(gateway, resources, answer.value.status, body, identity.value.hint);
@@ -117,6 +165,16 @@ function exchangeRefused(
     return fail(code === undefined ? EXIT.failed : exitFor(code), named, {
       ...(code === undefined ? {} : { code }),
       hint: "see what there is with: sally ls",
+    });
+  }
+  if (error === "invalid_authorization_details") {
+    return fail(EXIT.denied, `the gateway does not start this task: ${why}`, {
+      hint: "a task can only be narrower than what it is started from",
+    });
+  }
+  if (error === "invalid_dpop_proof") {
+    return fail(EXIT.unauthenticated, `the gateway did not accept the proof of this sally's key: ${why}`, {
+      hint: `check this machine's clock, and that ${gateway} is the address that the gateway calls itself`,
     });
   }
   if (status >= 500 || status === 429)

@@ -49,10 +49,11 @@ export async function carry(local: Local, options: ShimOptions): Promise<void> {
 async function openSocket(options: ShimOptions): Promise<Result<WebSocket, Failure>> {
   const token = await options.tokens.get();
   if (!token.ok) return token;
-  const url = webSocketUrl(options.gateway, `${PATHS.connect}/${encodeURIComponent(options.resource)}`);
+  const path = `${PATHS.connect}/${encodeURIComponent(options.resource)}`;
+  const url = webSocketUrl(options.gateway, path);
   const socket = await dial(url, {
     headers: {
-      authorization: `Bearer ${token.value.token}`,
+      ...options.tokens.headers(token.value, "GET", path),
       ...(options.noWait ? { [CONNECT_HEADERS.noWait]: "1" } : {}),
       ...(options.reason === undefined
         ? {}

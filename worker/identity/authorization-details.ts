@@ -10,6 +10,8 @@ export const DETAILS_TYPE = "sallyport";
 export type TaskRequest = Omit<TaskTerms, "deadline"> & {
   readonly name: string;
   readonly deadline: number | null;
+  /** The task that it is part of; else that of the subject's token, where it is for one. */
+  readonly parent: string | undefined;
 };
 
 /** Either a new task, or another token for one that exists. */
@@ -21,6 +23,7 @@ const visible = (most: number): z.ZodString =>
     .min(1)
     .max(most)
     .regex(/^[^\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+$/u, "has invisible characters");
+const taskId = z.string().regex(/^tsk_[0-9a-z]{26}$/, "is not a task");
 const list = (item: z.ZodString) => z.array(item).min(1).max(LIMITS.tasks.values);
 const budget = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 
@@ -50,13 +53,14 @@ const Right = z.strictObject({
     .strictObject({ group: visible(256), quorum: z.number().int().min(1).max(10).default(1) })
     .optional(),
   name: visible(LIMITS.tasks.name).optional(),
+  parent: taskId.optional(),
 });
 
 const Details = z.array(Right).min(1).max(LIMITS.tasks.rights);
 const Existing = z.tuple([
   z.strictObject({
     type: z.literal(DETAILS_TYPE),
-    task: z.string().regex(/^tsk_[0-9a-z]{26}$/, "is not a task"),
+    task: taskId,
   }),
 ]);
 
@@ -89,6 +93,7 @@ export function parseAuthorizationDetails(text: string, now: number): Result<Det
   }
   return ok({
     start: {
+      parent: objects.find(({ parent }) => parent !== undefined)?.parent,
       name: objects.find(({ name }) => name !== undefined)?.name ?? "",
       rights: objects.map(toRight),
       maxOperations: least(objects.map(({ max_operations: most }) => most)),

@@ -78,7 +78,8 @@ function isRightWithin(right: TaskRight, parents: readonly TaskRight[]): boolean
         (parent) =>
           parent.resources.includes(resource) &&
           parent.actions.some((pattern) => isActionWithin(action, pattern)) &&
-          TASK_FACTS.every((fact) => areFactsWithin(fact, right[fact], parent[fact])),
+          TASK_FACTS.every((fact) => areFactsWithin(fact, right[fact], parent[fact])) &&
+          callsWithin(right, parent),
       ),
     ),
   );
@@ -96,6 +97,12 @@ function areFactsWithin(
 ): boolean {
   if (parent === undefined) return true;
   return child !== undefined && child.every((value) => parent.some((most) => covers(fact, most, value)));
+}
+
+/** Where the parent binds relations and not functions, it means the harmless built-in ones: so may the child. */
+function callsWithin(child: TaskRight, parent: TaskRight): boolean {
+  if (parent.relations === undefined || parent.functions !== undefined) return true;
+  return child.functions === undefined || child.functions.every(isHarmless);
 }
 
 /** Paths may name a whole directory, with a slash at the end; everything else is compared as it is. */
@@ -175,7 +182,12 @@ function factValues(fact: TaskFact, facts: Readonly<Record<string, unknown>>): r
 function reachesBeyondRelations(right: TaskRight, facts: Readonly<Record<string, unknown>>): boolean {
   if (right.relations === undefined || right.functions !== undefined || !isTexts(facts["functions"]))
     return false;
-  return facts["functions"].some((name) => !ALLOWED_FUNCTIONS.has(name.replace(/^pg_catalog\./, "")));
+  return !facts["functions"].every(isHarmless);
+}
+
+/** A built-in function that sees nothing but its arguments. */
+function isHarmless(name: string): boolean {
+  return ALLOWED_FUNCTIONS.has(name.replace(/^pg_catalog\./, ""));
 }
 
 function one(value: unknown): readonly string[] | undefined {

@@ -30,7 +30,7 @@ A workload (CI job, service, agent) does not sign in: it uses --token-file or SA
       return usage("--token-file and login do not go together", "with a token file no sign-in is needed");
     const gateway = await resolveGateway(context);
     if (!gateway.ok) return gateway;
-    const answer = await callGateway(gateway.value, undefined, LoginIssuers, "GET", "/v1/login");
+    const answer = await callGateway(gateway.value, {}, LoginIssuers, "GET", "/v1/login");
     if (!answer.ok) return answer;
     const issuer = choose(answer.value.issuers, given.values.get("issuer"), gateway.value);
     if (!issuer.ok) return issuer;

@@ -101,6 +101,8 @@ function describe(session: Session): string {
       `${principal.name} (${principal.type.toLowerCase()}, ${principal.subject} at ${principal.issuer})`,
     ],
     ["groups", principal.groups.join(", ")],
+    ["through", session.actors?.map(({ name }) => name).join(", on behalf of ")],
+    ["task", session.tasks?.map(({ id, name }) => (name === "" ? id : `${name} (${id})`)).join(" > ")],
     ["started", session.startedAt],
     ["ended", session.endedAt],
     ["because", session.endReason],

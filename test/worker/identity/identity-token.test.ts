@@ -61,7 +61,7 @@ describe("a good token", () => {
           name: "alice@example.com",
           groups: ["engineers"],
         },
-        issuedAt: SECONDS * 1000,
+        issuedAt: (SECONDS - 10) * 1000,
         expiresAt: (SECONDS + 3600) * 1000,
       },
     });
