@@ -111,6 +111,27 @@ export const PostgresCatalogueOpen = z.object({
 });
 export type PostgresCatalogueOpen = z.infer<typeof PostgresCatalogueOpen>;
 
+/**
+ * Payload of the OPEN frame that asks for a statement's plan. DATA frames bring PostgresExplainQuestion as
+ * JSON, then END. The connector answers OPENED with `{}`, then PostgreSQL's plan (EXPLAIN, FORMAT JSON, nothing
+ * runs) in DATA frames and END; or CLOSE when it cannot.
+ */
+export const PostgresExplainOpen = z.object({
+  protocol: z.literal("postgres-explain"),
+  resource: z.string(),
+  /** Startup parameters of the session that the statement is for. */
+  parameters: z.record(z.string(), z.string()),
+});
+export type PostgresExplainOpen = z.infer<typeof PostgresExplainOpen>;
+
+export const PostgresExplainQuestion = z.object({
+  /** One statement. */
+  sql: z.string().max(2 * LIMITS.postgres.sql),
+  /** Values of its parameters as text; `unknown`: it has some, but not as text. */
+  values: z.union([z.literal("unknown"), z.array(z.string().nullable()).max(1000)]),
+});
+export type PostgresExplainQuestion = z.infer<typeof PostgresExplainQuestion>;
+
 /** Parses a text control message; never throws, never echoes its content. */
 export function parseControl<T>(
   schema: z.ZodType<T>,

@@ -1,4 +1,7 @@
-/** PostgreSQL resources: `postgres` channels are native sessions, `postgres-catalogue` channels read the catalogue. */
+/**
+ * PostgreSQL resources: `postgres` channels are native sessions, `postgres-catalogue` channels read the catalogue,
+ * `postgres-explain` channels plan a statement that somebody has to approve.
+ */
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { performance } from "node:perf_hooks";
@@ -12,6 +15,7 @@ import { CatalogueReader } from "./catalogue-reader.ts";
 import { PostgresConfig } from "./config.ts";
 import { type Connection, type Target, connect, reset } from "./connect.ts";
 import { Credential } from "./credential.ts";
+import { serveExplain } from "./explain.ts";
 import { type OpenFailure, closeReason, failureFields } from "./failure.ts";
 import { type LoggedIn, login, parameterProblem } from "./login.ts";
 import { relay } from "./session.ts";
@@ -55,6 +59,14 @@ export const postgres: Protocol<PostgresConfig> = {
       channels: {
         postgres: (channel, payload, log) => serveSession(server, channel, payload, log),
         "postgres-catalogue": (channel, payload, log) => catalogue.serve(channel, payload, log),
+        "postgres-explain": (channel, payload, log) =>
+          serveExplain(
+            resource,
+            (parameters, signal) => openServer(server, parameters, signal),
+            channel,
+            payload,
+            log,
+          ),
       },
       close: () => catalogue.close(),
     });

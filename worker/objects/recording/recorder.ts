@@ -49,6 +49,14 @@ export class Recorder {
     return this.#head;
   }
 
+  /** The last events that are written, oldest first. */
+  recent(limit: number): ChainedEvent[] {
+    return this.#sql
+      .exec<ChainedEvent>("SELECT seq, at, previous, hash, json FROM events ORDER BY seq DESC LIMIT ?", limit)
+      .toArray()
+      .reverse();
+  }
+
   /** Events after `after`, at most `limit`, and at most about a megabyte of them. */
   read(after: number, limit: number): { events: ChainedEvent[]; more: boolean } {
     const events: ChainedEvent[] = [];

@@ -7,7 +7,7 @@ import type { ClientNotice } from "../../../wire/control.ts";
 import type { Refusal } from "../../../wire/refusals.ts";
 import type { Result } from "../../../wire/result.ts";
 import type { Grant } from "../../policy/grant.ts";
-import type { HeldOperation } from "../../policy/approval.ts";
+import type { Estimate, HeldOperation } from "../../policy/approval.ts";
 import type { Decision, Operation, Resource } from "../../policy/types.ts";
 import type { ApprovalOutcome, SessionCounts } from "../control/types.ts";
 import type { EventBody } from "../recording/chain.ts";
@@ -32,13 +32,18 @@ export type Hold = {
   readonly expiresAt: number;
 };
 
-export type HoldStart =
+export type HoldStart = {
+  /** This hold opened the approval: nobody has described it yet. */
+  readonly opened?: true;
+} &
   /** An approval for exactly this operation was there; it is used up. */
-  | { readonly state: "granted"; readonly approval: string }
-  /** Wait for `approvalDecided`. */
-  | { readonly state: "waiting"; readonly approval: string; readonly url: string }
-  /** The client did not want to wait. */
-  | { readonly state: "refused"; readonly refusal: Refusal };
+  (
+    | { readonly state: "granted"; readonly approval: string }
+    /** Wait for `approvalDecided`. */
+    | { readonly state: "waiting"; readonly approval: string; readonly url: string }
+    /** The client did not want to wait. */
+    | { readonly state: "refused"; readonly refusal: Refusal }
+  );
 
 export type SessionHost = {
   readonly grant: Grant;
@@ -84,6 +89,8 @@ export type SessionHost = {
   rowsQueued(rows: number): void;
   reveals(relation: string, column: string): boolean;
   hold(hold: Hold): Promise<HoldStart>;
+  /** Tells reviewers how many rows the held operation would touch. */
+  describe(approval: string, estimate: Estimate): void;
   /** Takes a granted approval up; refused when it was withdrawn or ran out meanwhile. */
   useApproval(approval: string): Promise<Result<void, Refusal>>;
   withdraw(approval: string): void;

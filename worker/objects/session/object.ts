@@ -19,7 +19,14 @@ import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, isRefusalCode, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { Frame, Tunnel } from "../../../wire/tunnel.ts";
-import { type Bindings, connectorOf, controlOf, readSettings, sessionOf } from "../../env.ts";
+import {
+  type Bindings,
+  approvalAddress,
+  connectorOf,
+  controlOf,
+  readSettings,
+  sessionOf,
+} from "../../env.ts";
 import { SECRET_BYTES, type TicketRecord, newTicket, useTicket } from "../../identity/secrets.ts";
 import { verifySessionToken } from "../../identity/session-token.ts";
 import { decideUnder, otherParties, revealsUnder } from "../../policy/authority.ts";
@@ -33,8 +40,15 @@ import {
   withoutGroups,
 } from "../../policy/grant.ts";
 import type { Decision, Operation, Principal, Resource } from "../../policy/types.ts";
-import { samePrincipal } from "../../policy/approval.ts";
-import type { ApprovalOutcome, SessionCounts, Snapshot, StartedSession } from "../control/types.ts";
+import { type Estimate, samePrincipal } from "../../policy/approval.ts";
+import { reasonIn } from "../../policy/approval-reason.ts";
+import type {
+  ApprovalOutcome,
+  HoldAnswer,
+  SessionCounts,
+  Snapshot,
+  StartedSession,
+} from "../control/types.ts";
 import { policyEngine } from "../engines.ts";
 import { randomBytes } from "../identifiers.ts";
 import type { ChainedEvent, ChainHead, EventBody } from "../recording/chain.ts";
@@ -43,6 +57,7 @@ import { currentSnapshot, learnSnapshot } from "../snapshot.ts";
 import { TunnelEnd } from "../tunnel-end.ts";
 import { TaskBudget } from "./budget.ts";
 import { createDriver, hasDriver } from "./drivers.ts";
+import { earlierOperations } from "./earlier.ts";
 import { type ExplainQuestion, type Explanation, explainStatement } from "./postgres-explain.ts";
 import type { ChannelHandler, Hold, HoldStart, SessionDriver, SessionHost } from "./driver.ts";
 
@@ -69,6 +84,8 @@ const LOST: Refusal = refusal(
 );
 /** An idle session is written down after this many milliseconds, and may then hibernate. */
 const IDLE_MS = 2000;
+/** Events among which the last operations are looked for, for reviewers. */
+const EARLIER_EVENTS = 60;
 
 export class SessionObject extends DurableObject<Bindings> implements SessionHost {
   #phase: Phase = "new";
@@ -603,9 +620,10 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   async #hold(hold: Hold): Promise<HoldStart> {
-    const { session, principal: requester, resource, noWait, reason } = this.grant;
+    const { session, principal: requester, resource, noWait } = this.grant;
+    const reason = reasonIn(hold.operation.text) ?? this.grant.reason;
     const task = this.grant.tasks.at(-1);
-    const { granted, approval } = await controlOf(this.env).hold({
+    const { granted, approval, opened }: HoldAnswer = await controlOf(this.env).hold({
       session,
       resource,
       requester,
@@ -615,21 +633,33 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       requirements: hold.decision.requirements,
       policies: hold.decision.policies,
       ...(reason === undefined ? {} : { reason }),
+      before: earlierOperations(this.#recorder?.recent(EARLIER_EVENTS) ?? []),
       waiting: !noWait,
-      expiresAt: hold.expiresAt,
+      expiresAt: Math.min(
+        hold.expiresAt,
+        Date.now() + (this.resource.approvalExpires ?? Number.POSITIVE_INFINITY),
+      ),
     });
     const { id } = approval;
     if (granted) return { state: "granted", approval: id };
-    const url = `${readSettings(this.env).publicUrl}/v1/approvals/${id}`;
+    const about = opened === true ? { opened } : {};
+    const url = approvalAddress(this.env, id);
     const groups = hold.decision.requirements.map(({ group }) => group).join(" and ");
-    if (!noWait) return { state: "waiting", approval: id, url };
+    if (!noWait) return { ...about, state: "waiting", approval: id, url };
     return {
+      ...about,
       state: "refused",
       refusal: refusal("approval_required", `this needs the approval of ${groups}: ${id}`, {
         hint: `send the same again after somebody of ${groups} has approved it (sally approvals approve ${id})`,
         approval: id,
       }),
     };
+  }
+
+  describe(approval: string, estimate: Estimate): void {
+    const told = controlOf(this.env).describeApproval(approval, this.grant.session, estimate);
+    // Reviewers decide without it when it does not arrive.
+    this.ctx.waitUntil(told.catch(() => undefined));
   }
 
   async useApproval(approval: string): Promise<Result<void, Refusal>> {

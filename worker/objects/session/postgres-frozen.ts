@@ -8,6 +8,7 @@ export type FrozenPostgres = {
   readonly machine: string;
   readonly prepared: PreparedState<Kept>;
   readonly names: SessionNames;
+  readonly parameters: Readonly<Record<string, string>>;
   readonly processId: number;
   readonly secretKey: Uint8Array;
   readonly status: "I" | "T" | "E";

@@ -2,9 +2,9 @@
  * What masks mean for one session now: from the resource's configuration, policy's `reveal`, and a catalogue
  * that is fresh. It reads the catalogue through the session's own connector.
  */
-import { PostgresCatalogueOpen } from "../../../wire/control.ts";
+import type { PostgresCatalogueOpen } from "../../../wire/control.ts";
 import { type Catalogue, catalogueSchema } from "../../../wire/postgres/catalogue.ts";
-import { concat, fromUtf8 } from "../../../wire/bytes.ts";
+import { fromUtf8 } from "../../../wire/bytes.ts";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
@@ -14,6 +14,7 @@ import { catalogueVersion, freshCatalogue, maskerFor, refreshCatalogue } from ".
 import { maskKeyOf } from "../snapshot.ts";
 import type { SessionHost } from "./driver.ts";
 import type { Masking } from "./postgres-statements.ts";
+import { askConnector } from "./read-channel.ts";
 
 export class MaskingSource {
   readonly #host: SessionHost;
@@ -100,43 +101,15 @@ export class MaskingSource {
   }
 
   /** Reads the catalogue on a channel of its own. */
-  #read(version: number): Promise<Result<Catalogue, Refusal>> {
-    const host = this.#host;
-    return new Promise((resolve) => {
-      const chunks: Uint8Array[] = [];
-      let length = 0;
-      let channel: number | undefined;
-      const finish = (result: Result<Catalogue, Refusal>): void => {
-        clearTimeout(timer);
-        if (channel !== undefined) host.closeChannel(channel);
-        resolve(result);
-      };
-      const timer = setTimeout(() => host.turn(() => finish(err(MISSING))), LIMITS.time.upstreamOpen);
-      host.turn(() => {
-        const payload: PostgresCatalogueOpen = {
-          protocol: "postgres-catalogue",
-          resource: host.resource.name,
-          version: Math.max(version, catalogueVersion(host.resource.name) + 1),
-        };
-        const opened = host.openChannel(payload, {
-          opened: () => undefined,
-          signal: () => undefined,
-          data: (bytes) => {
-            length += bytes.length;
-            if (length > LIMITS.postgres.catalogue) {
-              finish(err(refusal("over_limit", "the database's catalogue is too large")));
-              return;
-            }
-            chunks.push(bytes.slice());
-            if (channel !== undefined) host.consumed(channel, bytes.length);
-          },
-          ended: () => finish(decodeCatalogueJson(concat(chunks))),
-          closed: (why) => finish(err(why)),
-        });
-        if (opened.ok) channel = opened.value;
-        else finish(opened);
-      });
-    });
+  async #read(version: number): Promise<Result<Catalogue, Refusal>> {
+    const { name } = this.#host.resource;
+    const payload: PostgresCatalogueOpen = {
+      protocol: "postgres-catalogue",
+      resource: name,
+      version: Math.max(version, catalogueVersion(name) + 1),
+    };
+    const json = await askConnector(this.#host, payload, LIMITS.postgres.catalogue);
+    return json.ok ? decodeCatalogueJson(json.value) : json;
   }
 }
 

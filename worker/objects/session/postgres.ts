@@ -50,7 +50,9 @@ import type { Decision } from "../../policy/types.ts";
 import { ddlBegins, ddlEnds, forgetCatalogue } from "../catalogues.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import { randomBytes } from "../identifiers.ts";
-import type { SessionDriver, SessionHost } from "./driver.ts";
+import type { HoldStart, SessionDriver, SessionHost } from "./driver.ts";
+import { estimateRows } from "./postgres-estimate.ts";
+import { statementEvidence } from "./postgres-evidence.ts";
 import { Detectors, type InspectedRows } from "./postgres-detectors.ts";
 import { MaskingSource } from "./postgres-masking.ts";
 import { OperationResult, toBase64 } from "./postgres-results.ts";
@@ -67,27 +69,6 @@ import { freezePrepared, thawPrepared } from "./postgres-frozen.ts";
 
 /** Queued bytes towards one side above which the other side gets no credit. */
 const LOW_WATER = 512 << 10;
-/** Row bytes that gather before they become an event of their own; smaller results share the result's event. */
-const ROWS_EVENT = 128 << 10;
-/** A held client is told again after this long. */
-const REMIND_MS = 30_000;
-
-/** A forwarded ask whose outcome is not there yet. */
-type Running = {
-  readonly ask: Ask;
-  readonly startedAt: number;
-  readonly result: OperationResult;
-  readonly judged: Judged | undefined;
-  statements: number;
-};
-
-type Held = {
-  readonly ask: Ask;
-  readonly approval: string;
-  readonly requirements: string;
-  readonly since: number;
-  reminder: ReturnType<typeof setInterval>;
-};
 
 /** A portal that Bind made: what it runs, and the approval that its first Execute uses up. */
 type BoundPortal = { readonly kept: Kept; approved: boolean };
@@ -97,15 +78,17 @@ export class PostgresDriver implements SessionDriver {
   readonly #state: PostgresState;
   readonly #masking: MaskingSource;
   readonly #prepared: PreparedState<Kept>;
-  readonly #running = new Map<number, Running>();
+  readonly #running = new RunningOperations();
+  readonly #holds: PostgresHolds;
   readonly #portals = new Map<number, BoundPortal>();
   #detectors = new Detectors();
   #names: SessionNames = NO_SESSION_NAMES;
+  /** Startup parameters of the server's session. */
+  #parameters: Readonly<Record<string, string>> = {};
   #processId = 0;
   #secretKey: Uint8Array = new Uint8Array(0);
   #channel: number | undefined;
   #status: "I" | "T" | "E" = "I";
-  #held: Held | undefined;
   /** Something in the open transaction touched masked values: a deferred check may speak of them at its end. */
   #hiding = false;
   /** Asks that were refused here, so that refusals of the machine's own are told apart. */
@@ -119,6 +102,15 @@ export class PostgresDriver implements SessionDriver {
   constructor(host: SessionHost, frozen: string | undefined) {
     this.#host = host;
     this.#masking = new MaskingSource(host);
+    this.#holds = new PostgresHolds(host, {
+      ended: () => this.#ended,
+      inTransaction: () => this.#status !== "I",
+      notice: (message, hint) =>
+        this.#run({ kind: "notice", message, ...(hint === undefined ? {} : { hint }) }),
+      pass: (ask, judged, approval) => this.#pass(ask, judged, approval),
+      refuse: (ask, why, judged) => this.#refuse(ask, why, judged),
+      judgeAnew: (ask) => this.#judgeAnew(ask),
+    });
     if (frozen === undefined) {
       this.#state = newPostgresState();
       this.#prepared = newPreparedState();
@@ -132,6 +124,7 @@ export class PostgresDriver implements SessionDriver {
     this.#state = thaw(kept.machine);
     this.#prepared = kept.prepared;
     this.#names = kept.names;
+    this.#parameters = kept.parameters;
     this.#processId = kept.processId;
     this.#secretKey = kept.secretKey;
     this.#status = kept.status;
@@ -153,7 +146,7 @@ export class PostgresDriver implements SessionDriver {
   }
 
   clientEnded(): void {
-    this.#withdraw("the client has gone");
+    this.#holds.withdraw("the client has gone");
     // What it asked for last must not run on for nobody.
     if (this.#running.size > 0 && this.#channel !== undefined)
       this.#host.signalChannel(this.#channel, { type: "cancel" });
@@ -162,7 +155,7 @@ export class PostgresDriver implements SessionDriver {
   }
 
   terminate(why: Refusal): void {
-    this.#withdraw(why.message);
+    this.#holds.withdraw(why.message);
     this.#run({ kind: "terminate", refusal: why });
     // In the middle of a message to the client nothing can be said: the connection just ends.
     if (!this.#ended) this.#end(why);
@@ -177,41 +170,13 @@ export class PostgresDriver implements SessionDriver {
     // Protocol 3.0 has room for four bytes of the key only.
     const expected = this.#secretKey.subarray(0, this.#state.minor >= 2 ? this.#secretKey.length : 4);
     if (processId !== this.#processId || !sameSecret(secretKey, expected)) return false;
-    const held = this.#held;
-    if (held !== undefined) {
-      this.#withdraw("canceled by the client");
-      this.#refuse(held.ask, refusal("approval_withdrawn", "canceling statement due to user request"));
-    } else if (this.#channel !== undefined) this.#host.signalChannel(this.#channel, { type: "cancel" });
+    if (!this.#holds.cancel() && this.#channel !== undefined)
+      this.#host.signalChannel(this.#channel, { type: "cancel" });
     return true;
   }
 
   approvalDecided(outcome: ApprovalOutcome): boolean {
-    const held = this.#held;
-    if (held === undefined || held.approval !== outcome.approval) return false;
-    this.#unhold();
-    const by = outcome.by.join(", ");
-    this.#host.record({
-      type: "approval",
-      operation: held.ask.id,
-      ...outcome,
-      waited: this.#host.now() - held.since,
-    });
-    if (outcome.outcome === "approved") {
-      void this.#resume(held);
-      return true;
-    }
-    const about = { approval: held.approval };
-    const comment = outcome.comment === undefined ? "" : `: ${outcome.comment}`;
-    this.#refuse(
-      held.ask,
-      outcome.outcome === "denied"
-        ? refusal("approval_denied", `denied by ${by}${comment}`, about)
-        : refusal("approval_expired", `nobody decided approval ${held.approval} in time`, {
-            hint: "send it again to ask again",
-            ...about,
-          }),
-    );
-    return true;
+    return this.#holds.decided(outcome);
   }
 
   pump(): void {
@@ -229,7 +194,7 @@ export class PostgresDriver implements SessionDriver {
   }
 
   freeze(): string | undefined {
-    if (this.#running.size > 0 || this.#held !== undefined || this.#changing) return undefined;
+    if (this.#running.size > 0 || this.#holds.waiting || this.#changing) return undefined;
     if (this.#owedToClient > 0 || this.#owedToServer > 0) return undefined;
     const machine = freeze(this.#state);
     if (machine === undefined) return undefined;
@@ -237,6 +202,7 @@ export class PostgresDriver implements SessionDriver {
       machine,
       prepared: this.#prepared,
       names: this.#names,
+      parameters: this.#parameters,
       processId: this.#processId,
       secretKey: this.#secretKey,
       status: this.#status,
@@ -280,13 +246,13 @@ export class PostgresDriver implements SessionDriver {
         return;
       case "parsed":
         parsed(this.#prepared, effect.id);
-        this.#running.delete(effect.id);
+        this.#running.end(effect.id);
         return;
       case "statementClosed":
         statementClosed(this.#prepared, effect.name);
         return;
       case "rowDescription":
-        this.#running.get(effect.id)?.result.columns(effect.fields);
+        this.#running.columns(effect.id, effect.fields);
         return;
       case "rows":
         this.#inspect(effect.id, this.#detectors.inspect(effect.id, effect.bytes, effect.fields));
@@ -309,7 +275,7 @@ export class PostgresDriver implements SessionDriver {
       case "skipped":
         this.#refused.delete(effect.id);
         ended(this.#prepared, effect.id);
-        this.#running.delete(effect.id);
+        this.#running.end(effect.id);
         return;
       case "ready":
         this.#ready(effect.status, effect.mark);
@@ -323,51 +289,14 @@ export class PostgresDriver implements SessionDriver {
   // Opening.
 
   async #open(effect: Extract<Effect, { kind: "open" }>): Promise<void> {
-    const opened = await this.#tryOpen(effect);
+    const opened = await openDatabase(this.#host, this.#masking, effect, this.#channelHandler());
     this.#host.turn(() => {
-      if (!opened.ok && !this.#ended) this.#run({ kind: "openFailed", refusal: opened.error });
-    });
-  }
-
-  async #tryOpen({
-    user,
-    database,
-    parameters,
-  }: Extract<Effect, { kind: "open" }>): Promise<Result<void, Refusal>> {
-    const host = this.#host;
-    const { resource } = host;
-    const real = resource.database ?? resource.name;
-    // PostgreSQL's own default: without a database it is the user's name.
-    const wanted = database === "" ? user : database;
-    if (database !== "" && wanted !== real && wanted !== resource.name) {
-      const message = `this session is for the resource ${resource.name}, not for the database ${wanted}`;
-      const hint = `name the database ${real}, or connect to another resource`;
-      return { ok: false, error: refusal("resource_unknown", message, { hint }) };
-    }
-    const started = await host.start({
-      type: "session",
-      protocol: "postgres",
-      client: { user, database, ...parameters },
-    });
-    if (!started.ok) return started;
-    const dialed = await host.dialBack();
-    if (!dialed.ok) return dialed;
-    const masks = await this.#masking.startupParameters();
-    if (!masks.ok) return masks;
-    const payload: PostgresOpen = {
-      protocol: "postgres",
-      resource: resource.name,
-      parameters: { ...parameters, ...masks.value },
-    };
-    let opened: Result<number, Refusal> | undefined;
-    host.turn(() => {
-      opened = host.openChannel(payload, this.#channelHandler());
       if (opened.ok) this.#channel = opened.value;
+      else if (!this.#ended) this.#run({ kind: "openFailed", refusal: opened.error });
     });
-    return opened === undefined || opened.ok ? { ok: true, value: undefined } : opened;
   }
 
-  #channelHandler(): Parameters<SessionHost["openChannel"]>[1] {
+  #channelHandler(): ChannelHandler {
     return {
       opened: (payload) => {
         const answer = PostgresOpened.safeParse(payload);
@@ -415,7 +344,15 @@ export class PostgresDriver implements SessionDriver {
     });
   }
 
-  /** Policy's answer now; "catalogue": masks need a newer one first. */
+  /** Policy's and masks' answer now, with a catalogue that is fresh. */
+  async #judgeAnew(ask: Ask): Promise<Result<Judged, Refusal>> {
+    const masks = await this.#masking.refreshIfStale();
+    if (!masks.ok) return masks;
+    const judged = this.#judge(ask);
+    return judged === "catalogue" ? { ok: false, error: CATALOGUE_CHANGING } : judged;
+  }
+
+  /** The answer now; "catalogue": masks need a newer one first. */
   #judge(ask: Ask): Result<Judged, Refusal> | "catalogue" {
     const masking = this.#masking.current(this.#names);
     if (masking === "catalogue") return "catalogue";
@@ -465,13 +402,7 @@ export class PostgresDriver implements SessionDriver {
 
   #settle(ask: Ask, judged: Result<Judged, Refusal> | "catalogue"): void {
     if (judged === "catalogue") {
-      const hint = "try again; schema changes are under way";
-      this.#refuse(
-        ask,
-        refusal("catalogue_missing", "the database's catalogue is not known, so masks cannot be applied", {
-          hint,
-        }),
-      );
+      this.#refuse(ask, CATALOGUE_CHANGING);
       return;
     }
     if (!judged.ok) {
@@ -482,7 +413,7 @@ export class PostgresDriver implements SessionDriver {
     if (decision.effect === "deny") this.#refuse(ask, decision.refusal, judged.value);
     else if (decision.effect === "allow" || ask.kind === "parse") this.#pass(ask, judged.value);
     else if (ask.kind === "execute" && this.#approvedPortal(ask)) this.#pass(ask, judged.value);
-    else void this.#hold(ask, judged.value, decision);
+    else void this.#holds.hold(ask, judged.value, decision);
   }
 
   /** The approval that the portal's Bind got counts for its first Execute, and for going on with it. */
@@ -521,7 +452,7 @@ export class PostgresDriver implements SessionDriver {
       this.#refuse(ask, room.error, judged);
       return;
     }
-    this.#recordOperation(ask, judged, judged.decision, approval);
+    host.record(operationEvent(ask, judged, approval));
     if (ask.kind === "query" || ask.kind === "bind") host.count("operations", 1);
     switch (ask.kind) {
       case "parse":
@@ -540,10 +471,8 @@ export class PostgresDriver implements SessionDriver {
         if (judged.ddl) this.#ddlSent();
         break;
     }
-    if (ask.kind !== "bind") {
-      const result = new OperationResult(host.resource.recordResultBytes);
-      this.#running.set(ask.id, { ask, startedAt: host.now(), result, judged, statements: 0 });
-    }
+    if (ask.kind !== "bind")
+      this.#running.start(ask, judged, host.resource.recordResultBytes, host.now());
     this.#run({
       kind: "verdict",
       verdict: {
@@ -566,10 +495,7 @@ export class PostgresDriver implements SessionDriver {
   }
 
   #refuse(ask: Ask, why: Refusal, judged?: Judged): void {
-    const text = "sql" in ask ? { text: ask.sql } : {};
-    const policies = judged === undefined ? {} : { policies: judged.decision.policies };
-    const about = { message: ask.kind, ...text, ...(judged === undefined ? {} : describe(judged)) };
-    this.#recordRefusal(ask.id, why, about, policies);
+    this.#recordRefusal(refusalEvent(ask.id, why, ask, judged), why);
     this.#refused.set(ask.id, ask);
     this.#run({ kind: "verdict", verdict: { id: ask.id, effect: "refuse", refusal: why } });
   }
@@ -577,187 +503,28 @@ export class PostgresDriver implements SessionDriver {
   /** The client has its answer. What the machine refused without asking has to be recorded still. */
   #refusalTold(id: number, why: Refusal): void {
     const ask = this.#refused.get(id);
-    if (ask === undefined) this.#recordRefusal(id, why);
+    if (ask === undefined) this.#recordRefusal(refusalEvent(id, why, undefined, undefined), why);
     this.#refused.delete(id);
     // What the server was sent in place of a refused Parse of the unnamed statement drops the former one.
     ended(this.#prepared, id, ask?.kind === "parse" && ask.name === "");
-    this.#running.delete(id);
+    this.#running.end(id);
   }
 
   /** A refusal in the recording, in the session's counts and to the shim. */
-  #recordRefusal(operation: number, why: Refusal, about: object = {}, policies: object = {}): void {
-    const host = this.#host;
-    const effect = why.code === "approval_required" ? "hold" : "deny";
-    const approval = why.approval === undefined ? {} : { approval: why.approval };
+  #recordRefusal(event: EventBody, why: Refusal): void {
     const { code, message } = why;
-    host.record({
-      type: "refusal",
-      operation,
-      ...about,
-      decision: { effect, ...policies },
-      code,
-      reason: message,
-      ...approval,
-    });
-    host.count("denied", effect === "deny" ? 1 : 0);
-    host.notify({ type: "refused", code, message, ...approval });
-  }
-
-  #recordOperation(ask: Ask, judged: Judged, decision: Decision, approval: string | undefined): void {
-    const approved = approval === undefined ? {} : { approval };
-    const policies = decision.policies;
-    const verdict = { effect: decision.effect, policies };
-    switch (ask.kind) {
-      case "query":
-      case "parse":
-        this.#host.record({
-          type: ask.kind === "query" ? "statement" : "parse",
-          operation: ask.id,
-          text: ask.sql,
-          ...(judged.sql === undefined ? {} : { rewritten: judged.sql, notes: judged.notes }),
-          ...describe(judged),
-          decision: verdict,
-          ...approved,
-        });
-        return;
-      case "bind":
-        this.#host.record({
-          type: "statement",
-          operation: ask.id,
-          text: judged.operation.text,
-          parameters: recordParameters(ask.parameters),
-          ...describe(judged),
-          decision: verdict,
-          ...approved,
-        });
-        return;
-      case "execute":
-        this.#host.record({
-          type: "execute",
-          operation: ask.id,
-          ...(ask.bindId === undefined ? { cursor: ask.portal } : { of: ask.bindId }),
-          decision: { effect: decision.effect },
-          ...approved,
-        });
-        return;
-    }
-  }
-
-  // Holding.
-
-  async #hold(ask: Ask, judged: Judged, decision: Extract<Decision, { effect: "hold" }>): Promise<void> {
-    const host = this.#host;
-    const lifetime = this.#status === "I" ? LIMITS.time.approval : host.resource.heldInTransaction;
-    const operation = this.#heldOperation(ask, judged);
-    const groups = decision.requirements.map(({ group }) => group).join(" and ");
-    host.count("held", 1);
-    host.record({
-      type: "hold",
-      operation: ask.id,
-      ...describe(judged),
-      text: operation.text,
-      ...(operation.parameters === undefined ? {} : { parameters: operation.parameters }),
-      hash: operation.hash,
-      requirements: decision.requirements,
-      policies: decision.policies,
-    });
-    const started = await host.hold({ operation, decision, expiresAt: host.now() + lifetime });
-    host.turn(() => {
-      if (this.#ended) {
-        if (started.state === "waiting") host.withdraw(started.approval);
-        return;
-      }
-      if (started.state === "refused") this.#refuse(ask, started.refusal, judged);
-      else if (started.state === "granted") this.#pass(ask, judged, started.approval);
-      else {
-        const { approval, url } = started;
-        const since = host.now();
-        const remind = (): void => {
-          const seconds = Math.round((host.now() - since) / 1000);
-          host.turn(() =>
-            this.#run({
-              kind: "notice",
-              message: `still held for ${groups} after ${seconds} s (approval ${approval})`,
-            }),
-          );
-        };
-        const requirements = JSON.stringify(decision.requirements);
-        this.#held = { ask, approval, requirements, since, reminder: setInterval(remind, REMIND_MS) };
-        host.notify({ type: "held", approval, url, waiting: true });
-        const reason = decision.policies.flatMap((policy) => policy.reason ?? []).join("; ");
-        this.#run({
-          kind: "notice",
-          message: `held for approval by ${groups}${reason === "" ? "" : `: ${reason}`} (approval ${approval})`,
-          hint: `it runs as soon as somebody of ${groups} approves it: sally approvals approve ${approval}; press Ctrl-C to give up`,
-        });
-      }
-    });
-  }
-
-  /** The operation was approved: it is decided anew, as policy may have changed while it waited. */
-  async #resume(held: Held): Promise<void> {
-    const host = this.#host;
-    const used = await host.useApproval(held.approval);
-    const masks = await this.#masking.refreshIfStale();
-    host.turn(() => {
-      if (this.#ended) return;
-      const { ask } = held;
-      const failed = !used.ok ? used : !masks.ok ? masks : undefined;
-      if (failed !== undefined) {
-        this.#refuse(ask, failed.error);
-        return;
-      }
-      const judged = this.#judge(ask);
-      if (judged === "catalogue" || !judged.ok || judged.value.decision.effect === "deny") {
-        this.#settle(ask, judged);
-        return;
-      }
-      const { decision } = judged.value;
-      if (decision.effect === "hold" && JSON.stringify(decision.requirements) !== held.requirements) {
-        const message = "policy asks for another approval than when this was held";
-        this.#refuse(ask, refusal("approval_expired", message, { hint: "send it again" }), judged.value);
-      } else this.#pass(ask, judged.value, held.approval);
-    });
-  }
-
-  #unhold(): void {
-    if (this.#held !== undefined) clearInterval(this.#held.reminder);
-    this.#held = undefined;
-  }
-
-  #withdraw(why: string): void {
-    const held = this.#held;
-    if (held === undefined) return;
-    this.#unhold();
-    this.#host.record({ type: "withdrawn", operation: held.ask.id, approval: held.approval, reason: why });
-    this.#host.withdraw(held.approval);
-  }
-
-  /** The operation as reviewers see it, bound to its exact bytes by its hash. */
-  #heldOperation(ask: Ask, judged: Judged): HeldOperation {
-    const { resource } = this.#host;
-    const hash = createHash("sha256").update(
-      JSON.stringify([resource.name, resource.protocol, judged.operation.text]),
-    );
-    const parameters = ask.kind === "bind" ? ask.parameters : undefined;
-    if (parameters !== undefined) hashParameters(hash, parameters);
-    return {
-      action: [...new Set(judged.operation.actions.map(({ action }) => action))],
-      text: judged.operation.text,
-      ...(parameters === undefined ? {} : { parameters: showParameters(parameters) }),
-      hash: hash.digest("hex"),
-    };
+    this.#host.record(event);
+    this.#host.count("denied", code === "approval_required" ? 0 : 1);
+    const approval = why.approval === undefined ? {} : { approval: why.approval };
+    this.#host.notify({ type: "refused", code, message, ...approval });
   }
 
   // Results.
 
   #delivered(id: number, bytes: Uint8Array, rows: number): void {
-    const running = this.#running.get(id);
-    if (running === undefined) return;
-    running.result.delivered(bytes, rows);
     this.#host.rowsQueued(rows);
-    const event = running.result.takeRows(ROWS_EVENT);
-    if (event !== undefined) this.#host.record({ ...event, operation: id });
+    const event = this.#running.delivered(id, bytes, rows);
+    if (event !== undefined) this.#host.record(event);
   }
 
   /** Delivers rows that the detectors have seen; where they block, the session ends instead. */
@@ -795,24 +562,13 @@ export class PostgresDriver implements SessionDriver {
     completed(this.#prepared, id, tag);
     const running = this.#running.get(id);
     if (running === undefined) return;
-    const { result, ask, judged } = running;
-    const rows = result.takeRows(1);
-    this.#host.record({
-      type: "result",
-      operation: id,
-      tag,
-      ...result.summary(),
-      ...(rows === undefined ? {} : { ...rows, type: "result" }),
-      milliseconds: this.#host.now() - running.startedAt,
-    });
-    this.#host.count("rows", result.rows);
-    this.#rememberNames(ask, judged, running.statements);
-    result.next();
-    running.statements++;
+    this.#host.count("rows", running.result.rows);
+    this.#rememberNames(running.ask, running.judged, running.statements);
+    this.#host.record(this.#running.completed(id, tag, this.#host.now()));
   }
 
-  #rememberNames(ask: Ask, judged: Judged | undefined, index: number): void {
-    if (judged === undefined || !judged.ddl) return;
+  #rememberNames(ask: Ask, judged: Judged, index: number): void {
+    if (!judged.ddl) return;
     const text = ask.kind === "query" ? ask.sql : judged.operation.text;
     const statements = analyseText(text);
     const statement = statements.ok ? statements.value[ask.kind === "query" ? index : 0] : undefined;
@@ -823,22 +579,13 @@ export class PostgresDriver implements SessionDriver {
     const running = this.#running.get(id);
     const unnamedDropped = running?.ask.kind === "parse" && running.ask.name === "";
     ended(this.#prepared, id, unnamedDropped);
-    const rows = running?.result.takeRows(1);
-    this.#host.record({
-      type: "error",
-      operation: id,
-      sqlstate,
-      message,
-      ...(rows === undefined ? {} : { ...rows, type: "error" }),
-      ...(running === undefined ? {} : { milliseconds: this.#host.now() - running.startedAt }),
-    });
-    this.#running.delete(id);
+    this.#host.record(this.#running.failed(id, sqlstate, message, this.#host.now()));
   }
 
   /** Operations up to the id `mark` have ended; a client that pipelines may have later ones under way. */
   #ready(status: "I" | "T" | "E", mark: number): void {
     this.#status = status;
-    for (const id of this.#running.keys()) if (id <= mark) this.#running.delete(id);
+    this.#running.endUpTo(mark);
     if (status !== "I") return;
     for (const id of this.#portals.keys()) if (id <= mark) this.#portals.delete(id);
     transactionEnded(this.#prepared);
@@ -860,7 +607,7 @@ export class PostgresDriver implements SessionDriver {
   #end(why: Refusal | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#withdraw(why?.message ?? "the session has ended");
+    this.#holds.withdraw(why?.message ?? "the session has ended");
     if (this.#changing) ddlEnds(this.#host.resource.name);
     this.#host.end(why);
   }
@@ -884,57 +631,11 @@ function nothing(sql: string): Judged {
   };
 }
 
-/** Names of the actions and the relations, for the recording. */
-function describe(judged: Judged): Record<string, unknown> {
-  const actions = judged.operation.actions.map(({ action }) => action);
-  const facts = judged.operation.actions.map(
-    (action) => action.facts as { reads?: string[]; writes?: string[] },
-  );
-  return {
-    actions: [...new Set(actions)],
-    reads: [...new Set(facts.flatMap(({ reads }) => reads ?? []))],
-    writes: [...new Set(facts.flatMap(({ writes }) => writes ?? []))],
-  };
-}
-
-/** Longest parameter value that the recording takes; of a longer one it has a digest. */
-const RECORDED_PARAMETER = 64 << 10;
-
-function recordParameters(parameters: BindParameters): unknown[] {
-  return parameters.values.map((value, index) => {
-    if (value === null) return null;
-    if (value.length > RECORDED_PARAMETER) {
-      return { bytes: value.length, sha256: createHash("sha256").update(value).digest("hex") };
-    }
-    return showParameter(value, formatOf(parameters, index));
-  });
-}
-
-function showParameters(parameters: BindParameters): (string | null)[] {
-  return parameters.values.map((value, index) => {
-    if (value === null) return null;
-    const shown = showParameter(value.subarray(0, RECORDED_PARAMETER), formatOf(parameters, index));
-    return value.length > RECORDED_PARAMETER ? `${shown}… (${value.length} bytes)` : shown;
-  });
-}
-
-function showParameter(value: Uint8Array, format: number): string {
-  const text = format === 0 ? fromUtf8(value) : undefined;
-  return text ?? `base64:${toBase64(value)}`;
-}
-
-/** One format stands for all, none for text (PostgreSQL docs 54.7, Bind). */
-function formatOf({ formats }: BindParameters, index: number): number {
-  return formats.length === 1 ? (formats[0] ?? 0) : (formats[index] ?? 0);
-}
-
-function hashParameters(hash: ReturnType<typeof createHash>, parameters: BindParameters): void {
-  for (const [index, value] of parameters.values.entries()) {
-    const length = value === null ? -1 : value.length;
-    hash.update(`\n${formatOf(parameters, index)} ${length}\n`);
-    if (value !== null) hash.update(value);
-  }
-}
+const CATALOGUE_CHANGING = refusal(
+  "catalogue_missing",
+  "the database's catalogue is not known, so masks cannot be applied",
+  { hint: "try again; schema changes are under way" },
+);
 
 /** Compares without telling by its time how much was right. */
 function sameSecret(given: Uint8Array, expected: Uint8Array): boolean {
