@@ -77,6 +77,7 @@ function buildContext(action: Action): Context | undefined {
     case "session:kill":
     case "config:read":
     case "config:write":
+    case "identity:write":
       return {};
     case "ssh:exec":
       if (action.facts.arguments.length > LIMITS.policy.contextSet) return undefined;
