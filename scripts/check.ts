@@ -7,6 +7,7 @@ const steps: readonly { readonly name: string; readonly run: () => Promise<numbe
   { name: "lint (oxlint)", run: () => runForeground("oxlint", ["--quiet"]) },
   { name: "types (tsc, Node)", run: () => runForeground("tsc", ["-p", "tsconfig.json"]) },
   { name: "types (tsc, Worker)", run: () => runForeground("tsc", ["-p", "tsconfig.worker.json"]) },
+  { name: "types (tsc, console)", run: () => runForeground("tsc", ["-p", "tsconfig.console.json"]) },
   { name: "unused code (knip)", run: () => runForeground("knip", ["--no-progress"]) },
   { name: "unit tests", run: () => runVitest(["--project", "unit"]) },
 ];

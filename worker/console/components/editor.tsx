@@ -1,0 +1,133 @@
+/** A text editor with errors at their place (CodeMirror). Its styles go in as constructed style sheets, which the
+ * pages' policy allows; nothing is ever parsed as HTML. */
+import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { yaml } from "@codemirror/lang-yaml";
+import { StreamLanguage, syntaxHighlighting } from "@codemirror/language";
+import { type Diagnostic, lintGutter, setDiagnostics } from "@codemirror/lint";
+import { EditorState, type Extension } from "@codemirror/state";
+import {
+  EditorView,
+  drawSelection,
+  highlightActiveLine,
+  highlightActiveLineGutter,
+  keymap,
+  lineNumbers,
+} from "@codemirror/view";
+import { classHighlighter } from "@lezer/highlight";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import type { ConfigError } from "../api/types.ts";
+
+/** Enough of Cedar to read it by colour. */
+const cedar = StreamLanguage.define<{ readonly none?: never }>({
+  name: "cedar",
+  startState: () => ({}),
+  token: (stream) => {
+    if (stream.eatSpace()) return null;
+    if (stream.match("//")) {
+      stream.skipToEnd();
+      return "comment";
+    }
+    if (stream.match(/"(?:[^"\\]|\\.)*"?/)) return "string";
+    if (stream.match(/@\w+/)) return "meta";
+    if (stream.match(/\b(?:permit|forbid|when|unless|if|then|else|in|is|has|like)\b/)) return "keyword";
+    if (stream.match(/\b(?:principal|action|resource|context)\b/)) return "variableName";
+    if (stream.match(/\b(?:true|false)\b/)) return "bool";
+    if (stream.match(/\d+/)) return "number";
+    if (stream.match(/[A-Z]\w*(?=::)/)) return "typeName";
+    if (!stream.match(/\w+/)) stream.next();
+    return null;
+  },
+});
+
+function language(path: string): Extension {
+  if (path.endsWith(".cedar")) return cedar;
+  return /\.ya?ml$/.test(path) ? yaml() : [];
+}
+
+export function Editor({
+  path,
+  text,
+  errors,
+  readOnly,
+  jump,
+  onChange,
+}: {
+  readonly path: string;
+  readonly text: string;
+  readonly errors: readonly ConfigError[];
+  readonly readOnly: boolean;
+  /** Where to put the cursor; a new object each time it is asked for. */
+  readonly jump: { readonly line: number; readonly column: number } | undefined;
+  readonly onChange: (text: string) => void;
+}): JSX.Element {
+  const host = useRef<HTMLDivElement>(null);
+  const view = useRef<EditorView>(undefined);
+  const changed = useRef(onChange);
+  changed.current = onChange;
+  useEffect(() => {
+    if (host.current === null) return undefined;
+    const editor = new EditorView({
+      parent: host.current,
+      state: EditorState.create({
+        doc: text,
+        extensions: [
+          lineNumbers(),
+          highlightActiveLine(),
+          highlightActiveLineGutter(),
+          drawSelection(),
+          history(),
+          lintGutter(),
+          language(path),
+          syntaxHighlighting(classHighlighter),
+          // Tab leaves the editor, as it does every other field.
+          keymap.of([...defaultKeymap, ...historyKeymap]),
+          EditorView.lineWrapping,
+          EditorState.readOnly.of(readOnly),
+          EditorView.contentAttributes.of({ "aria-label": path }),
+          EditorView.updateListener.of((update) => {
+            if (update.docChanged) changed.current(update.state.doc.toString());
+          }),
+        ],
+      }),
+    });
+    view.current = editor;
+    return () => {
+      editor.destroy();
+      view.current = undefined;
+    };
+  }, [path, readOnly]);
+  useEffect(() => {
+    const editor = view.current;
+    // Rolled back or reloaded from outside.
+    if (editor === undefined || editor.state.doc.toString() === text) return;
+    editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: text } });
+  }, [text]);
+  useEffect(() => {
+    const editor = view.current;
+    if (editor === undefined) return;
+    const diagnostics = errors.map((error): Diagnostic => {
+      const from = position(editor.state, error);
+      const { to } = editor.state.doc.lineAt(from);
+      return { from, to: Math.max(from, to), severity: "error", message: error.message };
+    });
+    editor.dispatch(setDiagnostics(editor.state, diagnostics));
+  }, [errors, path]);
+  useEffect(() => {
+    const editor = view.current;
+    if (editor === undefined || jump === undefined) return;
+    const at = position(editor.state, jump);
+    editor.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: "center" }) });
+    editor.focus();
+  }, [jump, path]);
+  return <div class="editor" ref={host} />;
+}
+
+/** Offset of a line and column, both from 1, as far as the text has them. */
+function position(
+  state: EditorState,
+  { line, column }: { readonly line: number; readonly column: number },
+): number {
+  const found = state.doc.line(Math.max(1, Math.min(line, state.doc.lines)));
+  return Math.min(found.to, found.from + Math.max(0, column - 1));
+}

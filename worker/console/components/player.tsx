@@ -1,0 +1,49 @@
+/** A terminal session, played: asciinema's player, loaded only where there is something to play. */
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Loading } from "./parts.tsx";
+
+/** `upTo` changes when a live session has more to show; the player then offers to load it. */
+export function Player({ session, upTo }: { readonly session: string; readonly upTo: number }): JSX.Element {
+  const host = useRef<HTMLDivElement>(null);
+  const [state, setState] = useState<"loading" | "ready" | "failed">("loading");
+  const [loadedAt, setLoadedAt] = useState(upTo);
+  useEffect(() => {
+    let gone = false;
+    let dispose: (() => void) | undefined;
+    const load = async (): Promise<void> => {
+      const [{ create }, { allowPlayerTemplates }] = await Promise.all([
+        import("asciinema-player"),
+        import("../player-templates.ts"),
+        import("asciinema-player/dist/bundle/asciinema-player.css"),
+      ]);
+      if (gone || host.current === null) return;
+      allowPlayerTemplates();
+      const player = create(`/v1/sessions/${encodeURIComponent(session)}/cast`, host.current, {
+        fit: "width",
+        idleTimeLimit: 3,
+        preload: true,
+        theme: "asciinema",
+      });
+      dispose = () => player.dispose();
+      setState("ready");
+    };
+    load().catch(() => setState("failed"));
+    return () => {
+      gone = true;
+      dispose?.();
+    };
+  }, [session, loadedAt]);
+  return (
+    <div class="player">
+      {state === "loading" && <Loading what="the terminal" />}
+      {state === "failed" && <p class="quiet">The terminal player could not be loaded.</p>}
+      <div ref={host} />
+      {upTo > loadedAt && (
+        <button type="button" onClick={() => setLoadedAt(upTo)}>
+          Load what has happened since
+        </button>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,286 @@
+/**
+ * A session's recording as a readable timeline: the events of one operation (decision, wait, results, error)
+ * gathered into one entry, in the order in which the operations began. Made from the very events whose chain the
+ * page verifies, so that what is shown is what was verified.
+ */
+import type { Effect, Policy, Requirement } from "../api/types.ts";
+
+export type TimelineEvent = {
+  readonly seq: number;
+  readonly at: string;
+  readonly body: { readonly type: string; readonly [field: string]: unknown };
+};
+
+/** As delivered: text, null for SQL NULL, bytes that are no text as base64. */
+export type Value = string | null | { readonly base64: string };
+
+export type Result = {
+  tag: string;
+  rowCount: number;
+  bytes: number;
+  columns: readonly string[];
+  values: (readonly Value[])[];
+  /** Text of a COPY. */
+  copied: string;
+  /** More was delivered than the recording keeps. */
+  truncated: boolean;
+};
+
+export type Operation = {
+  readonly kind: "operation";
+  readonly seq: number;
+  readonly at: string;
+  readonly id: number;
+  text: string;
+  parameters: readonly Value[] | undefined;
+  rewritten: string | undefined;
+  notes: readonly string[];
+  actions: readonly string[];
+  reads: readonly string[];
+  writes: readonly string[];
+  /** What came of it: held while nobody has decided. */
+  effect: Effect;
+  policies: readonly Policy[];
+  requirements: readonly Requirement[];
+  hash: string | undefined;
+  approval: string | undefined;
+  decided:
+    | { readonly outcome: string; readonly by: readonly string[]; readonly comment?: string }
+    | undefined;
+  waitedMs: number | undefined;
+  milliseconds: number | undefined;
+  refusal: { readonly code: string; readonly message: string } | undefined;
+  error: { readonly sqlstate: string; readonly message: string } | undefined;
+  withdrawn: string | undefined;
+  results: Result[];
+};
+
+export type Note = {
+  readonly kind: "note";
+  readonly seq: number;
+  readonly at: string;
+  readonly type: string;
+  readonly body: Readonly<Record<string, unknown>>;
+};
+
+export type Entry = Operation | Note;
+
+/** Built event by event; `add` may be called again as more of the recording arrives. */
+export class Timeline {
+  readonly #entries: Entry[] = [];
+  readonly #operations = new Map<number, Operation>();
+  /** Results that are still being delivered, by operation. */
+  readonly #open = new Map<number, Result>();
+  #terminal = false;
+
+  get entries(): readonly Entry[] {
+    return this.#entries;
+  }
+
+  /** Whether there is terminal output to play. */
+  get terminal(): boolean {
+    return this.#terminal;
+  }
+
+  add(events: readonly TimelineEvent[]): void {
+    for (const event of events) this.#add(event);
+  }
+
+  #add({ seq, at, body }: TimelineEvent): void {
+    const { type } = body;
+    switch (type) {
+      case "parse":
+      case "statement":
+      case "operation":
+      case "hold":
+      case "execute":
+        this.#begin(seq, at, body);
+        return;
+      case "refusal":
+        return this.#refuse(this.#begin(seq, at, body), body);
+      case "approval":
+        return this.#decide(body);
+      case "rows":
+        return this.#deliver(this.#result(body), body);
+      case "result":
+        return this.#complete(body);
+      case "error":
+        return this.#fail(body);
+      case "withdrawn": {
+        const operation = this.#operationOf(body);
+        if (operation !== undefined) operation.withdrawn = textOf(body["reason"]) || "withdrawn";
+        return;
+      }
+      case "output":
+      case "input":
+      case "resize":
+        // Shown by the player, not here.
+        this.#terminal = true;
+        return;
+      default:
+        this.#entries.push({ kind: "note", seq, at, type, body });
+    }
+  }
+
+  /** The entry of the event's operation, made when this is the first event of it. */
+  #begin(seq: number, at: string, body: TimelineEvent["body"]): Operation {
+    const id = typeof body["operation"] === "number" ? body["operation"] : -seq;
+    const known = this.#operations.get(id);
+    const operation = known ?? this.#newOperation(id, seq, at);
+    const before = typeof body["of"] === "number" ? this.#operations.get(body["of"]) : undefined;
+    const cursor = typeof body["cursor"] === "string" ? `fetch from ${body["cursor"]}` : undefined;
+    operation.text = textOf(body["text"]) || operation.text || before?.text || cursor || "";
+    operation.parameters =
+      (body["parameters"] as Value[] | undefined) ?? operation.parameters ?? before?.parameters;
+    operation.rewritten = optionalText(body["rewritten"]) ?? operation.rewritten;
+    operation.notes = texts(body["notes"]) ?? operation.notes;
+    operation.actions =
+      texts(body["actions"]) ?? (operation.actions.length > 0 ? operation.actions : (before?.actions ?? []));
+    operation.reads = texts(body["reads"]) ?? operation.reads;
+    operation.writes = texts(body["writes"]) ?? operation.writes;
+    operation.hash = optionalText(body["hash"]) ?? operation.hash;
+    operation.approval = optionalText(body["approval"]) ?? operation.approval;
+    operation.requirements = (body["requirements"] as Requirement[] | undefined) ?? operation.requirements;
+    const decision = body["decision"] as { effect?: Effect; policies?: readonly Policy[] } | undefined;
+    operation.policies =
+      decision?.policies ?? (body["policies"] as Policy[] | undefined) ?? operation.policies;
+    if (body.type === "hold") operation.effect = "hold";
+    // A held operation that runs was approved: its decision is still the hold.
+    else if (body.type !== "refusal" && decision?.effect !== undefined) {
+      operation.effect = operation.approval === undefined ? decision.effect : "hold";
+    }
+    return operation;
+  }
+
+  #newOperation(id: number, seq: number, at: string): Operation {
+    const operation: Operation = {
+      kind: "operation",
+      seq,
+      at,
+      id,
+      text: "",
+      parameters: undefined,
+      rewritten: undefined,
+      notes: [],
+      actions: [],
+      reads: [],
+      writes: [],
+      effect: "allow",
+      policies: [],
+      requirements: [],
+      hash: undefined,
+      approval: undefined,
+      decided: undefined,
+      waitedMs: undefined,
+      milliseconds: undefined,
+      refusal: undefined,
+      error: undefined,
+      withdrawn: undefined,
+      results: [],
+    };
+    this.#operations.set(id, operation);
+    this.#entries.push(operation);
+    return operation;
+  }
+
+  #refuse(operation: Operation, body: TimelineEvent["body"]): void {
+    operation.effect = operation.decided === undefined ? "deny" : operation.effect;
+    const decision = body["decision"] as { effect?: Effect } | undefined;
+    if (decision?.effect === "hold") operation.effect = "hold";
+    operation.refusal = { code: textOf(body["code"]), message: textOf(body["reason"]) };
+  }
+
+  #decide(body: TimelineEvent["body"]): void {
+    const operation = this.#operationOf(body);
+    if (operation === undefined) return;
+    const comment = optionalText(body["comment"]);
+    operation.approval = optionalText(body["approval"]) ?? operation.approval;
+    operation.decided = {
+      outcome: textOf(body["outcome"]),
+      by: texts(body["by"]) ?? [],
+      ...(comment === undefined ? {} : { comment }),
+    };
+    operation.waitedMs = optionalNumber(body["waited"]);
+  }
+
+  /** The result of the operation that is being delivered. */
+  #result(body: TimelineEvent["body"]): Result | undefined {
+    const operation = this.#operationOf(body);
+    if (operation === undefined) return undefined;
+    const open = this.#open.get(operation.id);
+    if (open !== undefined) return open;
+    const result: Result = {
+      tag: "",
+      rowCount: 0,
+      bytes: 0,
+      columns: [],
+      values: [],
+      copied: "",
+      truncated: false,
+    };
+    operation.results.push(result);
+    this.#open.set(operation.id, result);
+    return result;
+  }
+
+  #deliver(result: Result | undefined, body: TimelineEvent["body"]): void {
+    if (result === undefined) return;
+    for (const row of (body["rows"] as Value[][] | undefined) ?? []) result.values.push(row);
+    result.copied += textOf(body["copied"]);
+    result.rowCount = Math.max(result.rowCount, result.values.length);
+  }
+
+  #complete(body: TimelineEvent["body"]): void {
+    const operation = this.#operationOf(body);
+    const result = this.#result(body);
+    if (operation === undefined || result === undefined) return;
+    this.#deliver(result, body);
+    result.tag = textOf(body["tag"]);
+    result.rowCount = optionalNumber(body["rowCount"]) ?? result.values.length;
+    result.bytes = optionalNumber(body["bytes"]) ?? 0;
+    result.truncated = body["truncated"] === true;
+    result.columns = ((body["columns"] as { name?: unknown }[] | undefined) ?? []).map(({ name }) =>
+      textOf(name),
+    );
+    operation.milliseconds = optionalNumber(body["milliseconds"]) ?? operation.milliseconds;
+    this.#open.delete(operation.id);
+  }
+
+  #fail(body: TimelineEvent["body"]): void {
+    const operation = this.#operationOf(body);
+    if (operation === undefined) return;
+    if (body["rows"] !== undefined || body["copied"] !== undefined) this.#deliver(this.#result(body), body);
+    operation.error = { sqlstate: textOf(body["sqlstate"]), message: textOf(body["message"]) };
+    operation.milliseconds = optionalNumber(body["milliseconds"]) ?? operation.milliseconds;
+    this.#open.delete(operation.id);
+  }
+
+  #operationOf(body: TimelineEvent["body"]): Operation | undefined {
+    return typeof body["operation"] === "number" ? this.#operations.get(body["operation"]) : undefined;
+  }
+}
+
+/** Whether the entry is one that a reader filters for. */
+export function shows(entry: Entry, filter: "all" | Effect | "errors", words: string): boolean {
+  if (filter !== "all") {
+    if (entry.kind !== "operation") return false;
+    if (filter === "errors" ? entry.error === undefined : entry.effect !== filter) return false;
+  }
+  if (words === "") return true;
+  const wanted = words.toLowerCase();
+  if (entry.kind === "note") return entry.type.includes(wanted);
+  return [
+    entry.text,
+    ...entry.reads,
+    ...entry.writes,
+    entry.error?.message ?? "",
+    entry.refusal?.message ?? "",
+  ].some((text) => text.toLowerCase().includes(wanted));
+}
+
+const textOf = (value: unknown): string => (typeof value === "string" ? value : "");
+const optionalText = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
+const optionalNumber = (value: unknown): number | undefined =>
+  typeof value === "number" ? value : undefined;
+const texts = (value: unknown): readonly string[] | undefined =>
+  Array.isArray(value) ? value.filter((each) => typeof each === "string") : undefined;

@@ -1,0 +1,4 @@
+declare module "virtual:player-templates" {
+  const templates: readonly string[];
+  export default templates;
+}
