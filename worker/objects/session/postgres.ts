@@ -6,10 +6,7 @@
  *            │ masks need a fresh catalogue     allow ─► record, forward
  *            └─► read it, judge again           hold ─► record, notice, wait ─► judge again ─► record, forward
  */
-import { createHash } from "node:crypto";
-import { fromUtf8 } from "../../../wire/bytes.ts";
-import { PostgresOpened, type PostgresOpen } from "../../../wire/control.ts";
-import { LIMITS } from "../../../wire/limits.ts";
+import { PostgresOpened } from "../../../wire/control.ts";
 import {
   type PostgresState,
   freeze,
@@ -20,7 +17,6 @@ import {
 } from "../../../wire/postgres/machine.ts";
 import {
   type Ask,
-  type BindParameters,
   type Effect,
   type Guard,
   type Input,
@@ -28,8 +24,7 @@ import {
 } from "../../../wire/postgres/machine-types.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import type { Result } from "../../../wire/result.ts";
-import { afterStatement, NO_SESSION_NAMES, type SessionNames } from "../../policy/masks/session-names.ts";
-import type { HeldOperation } from "../../policy/approval.ts";
+import { NO_SESSION_NAMES, type SessionNames, afterStatement } from "../../policy/masks/session-names.ts";
 import {
   type PreparedState,
   checkRoom,
@@ -46,16 +41,18 @@ import {
   transactionEnded,
   unknownName,
 } from "../../policy/sql/prepared.ts";
-import type { Decision } from "../../policy/types.ts";
 import { ddlBegins, ddlEnds, forgetCatalogue } from "../catalogues.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import { randomBytes } from "../identifiers.ts";
-import type { HoldStart, SessionDriver, SessionHost } from "./driver.ts";
-import { estimateRows } from "./postgres-estimate.ts";
-import { statementEvidence } from "./postgres-evidence.ts";
+import type { EventBody } from "../recording/chain.ts";
+import type { ChannelHandler, SessionDriver, SessionHost } from "./driver.ts";
 import { Detectors, type InspectedRows } from "./postgres-detectors.ts";
+import { operationEvent, refusalEvent } from "./postgres-events.ts";
+import { freezePrepared, thawPrepared } from "./postgres-frozen.ts";
+import { PostgresHolds } from "./postgres-holds.ts";
 import { MaskingSource } from "./postgres-masking.ts";
-import { OperationResult, toBase64 } from "./postgres-results.ts";
+import { openDatabase } from "./postgres-opening.ts";
+import { RunningOperations } from "./postgres-running.ts";
 import {
   type Judge,
   type Judged,
@@ -65,7 +62,6 @@ import {
   judgeMessage,
   keepMessage,
 } from "./postgres-statements.ts";
-import { freezePrepared, thawPrepared } from "./postgres-frozen.ts";
 
 /** Queued bytes towards one side above which the other side gets no credit. */
 const LOW_WATER = 512 << 10;
@@ -110,6 +106,7 @@ export class PostgresDriver implements SessionDriver {
       pass: (ask, judged, approval) => this.#pass(ask, judged, approval),
       refuse: (ask, why, judged) => this.#refuse(ask, why, judged),
       judgeAnew: (ask) => this.#judgeAnew(ask),
+      planned: (ask, judged) => ({ sql: this.#textSent(ask, judged), parameters: this.#parameters }),
     });
     if (frozen === undefined) {
       this.#state = newPostgresState();
@@ -291,8 +288,10 @@ export class PostgresDriver implements SessionDriver {
   async #open(effect: Extract<Effect, { kind: "open" }>): Promise<void> {
     const opened = await openDatabase(this.#host, this.#masking, effect, this.#channelHandler());
     this.#host.turn(() => {
-      if (opened.ok) this.#channel = opened.value;
-      else if (!this.#ended) this.#run({ kind: "openFailed", refusal: opened.error });
+      if (opened.ok) {
+        this.#channel = opened.value.channel;
+        this.#parameters = opened.value.parameters;
+      } else if (!this.#ended) this.#run({ kind: "openFailed", refusal: opened.error });
     });
   }
 
@@ -392,6 +391,13 @@ export class PostgresDriver implements SessionDriver {
       : judgeKept(kept, judge);
   }
 
+  /** The text of a judged statement as the server has it, or would get it. */
+  #textSent(ask: Ask, judged: Judged): string {
+    if (ask.kind !== "bind") return judged.sql ?? judged.operation.text;
+    const found = resolveBind(this.#prepared, ask.statement, ask.parseId);
+    return (found.state === "known" ? found.value.sent : undefined) ?? judged.operation.text;
+  }
+
   #portalOf(ask: Extract<Ask, { kind: "execute" }>): Result<Kept, Refusal> {
     const bound = ask.bindId === undefined ? undefined : this.#portals.get(ask.bindId);
     if (bound !== undefined) return { ok: true, value: bound.kept };
@@ -471,8 +477,7 @@ export class PostgresDriver implements SessionDriver {
         if (judged.ddl) this.#ddlSent();
         break;
     }
-    if (ask.kind !== "bind")
-      this.#running.start(ask, judged, host.resource.recordResultBytes, host.now());
+    if (ask.kind !== "bind") this.#running.start(ask, judged, host.resource.recordResultBytes, host.now());
     this.#run({
       kind: "verdict",
       verdict: {
