@@ -16,6 +16,7 @@ import { SignedXml } from "xml-crypto";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import {
+  type Element,
   type Xml,
   attributeOf,
   attributesOf,
@@ -96,7 +97,8 @@ function checkForm(signature: Element, id: string): Result<void, SignatureProble
   if (canonicalization === undefined || method === undefined || reference === undefined || more.length > 0) {
     return err("signature_form");
   }
-  if (!isAlgorithm(canonicalization, "CanonicalizationMethod", [EXCLUSIVE])) return err("signature_algorithm");
+  if (!isAlgorithm(canonicalization, "CanonicalizationMethod", [EXCLUSIVE]))
+    return err("signature_algorithm");
   if (!isAlgorithm(method, "SignatureMethod", SIGNATURE_METHODS)) return err("signature_algorithm");
   if (!isNamed(reference, SIGNATURE, "Reference")) return err("signature_form");
   if (!/^[A-Za-z_][A-Za-z0-9_.-]{0,255}$/.test(id)) return err("signature_reference");

@@ -3,13 +3,16 @@
  * entities, comments, CDATA sections, processing instructions) is refused in the text, before a parser sees it:
  * attacks on SAML live in such disagreements.
  */
-import { DOMParser } from "@xmldom/xmldom";
+import { type Attr, DOMParser, type Element, type Node } from "@xmldom/xmldom/lib/index.js";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 
+export type { Element } from "@xmldom/xmldom/lib/index.js";
+
 export type XmlProblem = "xml_too_large" | "xml_not_allowed" | "xml_malformed";
 
-const DECLARATION = /^<\?xml version="1\.0"(?: encoding="(?:utf-8|UTF-8)")?(?: standalone="(?:yes|no)")? ?\?>/;
+const DECLARATION =
+  /^<\?xml version="1\.0"(?: encoding="(?:utf-8|UTF-8)")?(?: standalone="(?:yes|no)")? ?\?>/;
 const OTHER_ENTITY = /&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});)/;
 // XML 1.0 section 2.2, without what is not a character at all. A reference to one is caught after parsing.
 const NOT_CHARACTERS = /[^\t\n\r\u{20}-\u{D7FF}\u{E000}-\u{FFFD}\u{10000}-\u{10FFFF}]/u;
@@ -24,16 +27,17 @@ export function parseXml(given: string): Result<Xml, XmlProblem> {
     return err("xml_not_allowed");
   }
   if (text.split("<", LIMITS.saml.tags + 2).length > LIMITS.saml.tags + 1) return err("xml_too_large");
-  let root: Element | null;
+  let root: Element;
   try {
     const refuse = (message: string): never => {
       throw new Error(message);
     };
     const parser = new DOMParser({ errorHandler: { warning: refuse, error: refuse, fatalError: refuse } });
-    const document = parser.parseFromString(text, "text/xml") as Document;
-    root = document.documentElement as Element | null;
-    const rest = [...nodes(document)].some((node) => node !== root);
-    if (root === null || rest) return err("xml_malformed");
+    const document = parser.parseFromString(text, "text/xml");
+    const element = document?.documentElement ?? null;
+    if (document === undefined || element === null) return err("xml_malformed");
+    if ([...nodes(document)].some((node) => node !== element)) return err("xml_malformed");
+    root = element;
   } catch {
     return err("xml_malformed");
   }
@@ -50,8 +54,8 @@ function checkTree(root: Element): boolean {
       if (NOT_CHARACTERS.test(node.nodeValue ?? "")) return false;
       continue;
     }
-    if (node.nodeType !== ELEMENT || depth > LIMITS.saml.depth) return false;
-    const element = node as Element;
+    if (!isElement(node) || depth > LIMITS.saml.depth) return false;
+    const element = node;
     // A prefix that is not declared, and none where there is no default namespace.
     if (element.namespaceURI === null || element.namespaceURI === undefined) return false;
     for (const attribute of attributesOf(element)) {
@@ -68,6 +72,10 @@ function checkTree(root: Element): boolean {
 const ELEMENT = 1;
 const TEXT = 3;
 
+function isElement(node: Node): node is Element {
+  return node.nodeType === ELEMENT;
+}
+
 function* nodes(parent: Node): Generator<Node> {
   for (let child = parent.firstChild; child !== null; child = child.nextSibling) yield child;
 }
@@ -79,7 +87,7 @@ export function attributesOf(element: Element): Attr[] {
 }
 
 export function childrenOf(parent: Element): Element[] {
-  return [...nodes(parent)].filter((node): node is Element => node.nodeType === ELEMENT);
+  return [...nodes(parent)].filter(isElement);
 }
 
 /** Children of this name in this namespace. */
