@@ -86,5 +86,5 @@ function sameAddress(claimed: string, actual: string): boolean {
 }
 
 async function digest(text: string): Promise<string> {
-  return base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", utf8(text))));
+  return base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", new Uint8Array(utf8(text)))));
 }
