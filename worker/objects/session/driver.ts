@@ -119,4 +119,6 @@ export type SessionDriver = {
   freeze(): string | undefined;
   /** The process id that a client's CancelRequest names; 0 where the protocol has none. */
   readonly processId: number;
+  /** It asks `host.reserve` before each operation; a driver that does not gets no session in a task with a budget. */
+  readonly reserves?: true;
 };

@@ -468,6 +468,11 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     const startedAt = Date.now();
     const chain = { ...(actors.length === 0 ? {} : { actors }), ...(tasks.length === 0 ? {} : { tasks }) };
     const row = { id: session, resource, protocol: this.resource.protocol, principal, ...chain, startedAt };
+    const budgeted = tasks.some(({ terms }) => terms.maxOperations !== null || terms.maxRows !== null);
+    if (budgeted && this.#driver?.reserves !== true) {
+      const message = `a task with a budget cannot be used with ${this.resource.protocol} yet`;
+      return err(refusal("feature_not_supported", message));
+    }
     const started: Result<StartedSession, Refusal> = await controlOf(this.env).startSession(
       row,
       this.#driver?.processId ?? 0,

@@ -70,6 +70,7 @@ const LOW_WATER = 512 << 10;
 type BoundPortal = { readonly kept: Kept; approved: boolean };
 
 export class PostgresDriver implements SessionDriver {
+  readonly reserves = true;
   readonly #host: SessionHost;
   readonly #state: PostgresState;
   readonly #masking: MaskingSource;

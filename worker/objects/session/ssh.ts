@@ -70,6 +70,7 @@ export class SshDriver implements SessionDriver {
   }
 
   readonly processId = 0;
+  readonly reserves = true;
   #algorithms: Record<string, unknown> = {};
 
   // What happens to the driver.
