@@ -36,6 +36,7 @@ export const REFUSALS = {
   mask_cannot_rewrite: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   mask_reads_column: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   mask_written_back: { http: 409, sqlstate: "42501", exit: EXIT.denied },
+  redirect_not_allowed: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   mask_value_withheld: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   relation_unknown: { http: 404, sqlstate: "42P01", exit: EXIT.failed },
   catalogue_missing: { http: 503, sqlstate: "57P03", exit: EXIT.unreachable },

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { LIMITS } from "../../wire/limits.ts";
 import type { ColumnMask, MaskKind, Resource, RowFilter } from "../policy/types.ts";
+import { httpShape, toHttpOptions } from "./http.ts";
 import { parseQualifiedName } from "./relation-name.ts";
 import { AT_KEY, duration, name, object, size, text } from "./shapes.ts";
 
@@ -142,7 +143,7 @@ const loginName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,63}$/, "is
 
 /** What stands under a resource's name. */
 export const resourceShape = object({
-  protocol: z.enum(["postgres", "ssh"]),
+  protocol: z.enum(["postgres", "ssh", "http"]),
   connector: name,
   database: text(63).optional(),
   logins: z.array(loginName).max(100).optional(),
@@ -154,15 +155,29 @@ export const resourceShape = object({
   recordResultBytes: size(0, 16 << 20).default(RESULT_BYTES),
   heldInTransaction: duration(1_000, LIMITS.time.approval).default(LIMITS.time.heldInTransaction),
   approvalExpires: duration(10_000, LIMITS.time.batch).optional(),
+  http: httpShape.optional(),
+}).superRefine((resource, context) => {
+  // A protection that does not protect would be worse than none.
+  const complain = (key: string, message: string): void =>
+    context.addIssue({ code: "custom", path: [key], params: AT_KEY, message });
+  if (resource.protocol !== "http" && resource.http !== undefined)
+    complain("http", `"http" belongs to resources with protocol: http`);
+  if (resource.protocol !== "http") return;
+  for (const key of ["masks", "rows", "trustedFunctions"] as const) {
+    const hint = key === "masks" ? "; write the fields under http.masks" : "";
+    if (resource[key].length > 0)
+      complain(key, `"${key}" is about relations, which ${resource.protocol} does not have${hint}`);
+  }
 });
 
 export function toResource(resourceName: string, shape: z.infer<typeof resourceShape>): Resource {
-  const { database, logins, approvalExpires, ...rest } = shape;
+  const { database, logins, approvalExpires, http, ...rest } = shape;
   return {
     name: resourceName,
     ...rest,
     ...(database === undefined ? {} : { database }),
     ...(logins === undefined ? {} : { logins }),
+    ...(shape.protocol === "http" ? { http: toHttpOptions(http ?? httpShape.parse({})) } : {}),
     ...(approvalExpires === undefined ? {} : { approvalExpires }),
   };
 }

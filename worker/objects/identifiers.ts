@@ -11,3 +11,12 @@ export function identifier(prefix: string): string {
   for (const byte of randomBytes(26)) text += ALPHABET[byte & 31] ?? "";
   return `${prefix}_${text}`;
 }
+
+/** The identifier that follows from these parts, for what has to be found again by them: 130 bits of a digest. */
+export async function derivedIdentifier(prefix: string, parts: readonly string[]): Promise<string> {
+  const text = new TextEncoder().encode(JSON.stringify(parts));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
+  let name = "";
+  for (const byte of digest.subarray(0, 26)) name += ALPHABET[byte & 31] ?? "";
+  return `${prefix}_${name}`;
+}

@@ -8,6 +8,7 @@ import { approvals, slack } from "./approvals.ts";
 import { readJson } from "./body.ts";
 import { config } from "./config.ts";
 import { identity } from "./identity.ts";
+import { http } from "./http.ts";
 import { oauth } from "./oauth.ts";
 import { answer, problem } from "./problem.ts";
 import { sockets } from "./sockets.ts";
@@ -29,6 +30,7 @@ app.post("/connector/enroll", async (context) => {
 app.route("/", oauth);
 app.route("/", slack);
 app.route("/", sockets);
+app.route("/", http);
 app.route("/", config);
 app.route("/", approvals);
 app.route("/", api);

@@ -37,6 +37,7 @@ import { Recorder } from "../recording/recorder.ts";
 import { ApprovalDesk, type ReviewedApproval, type Verdict } from "./approval-desk.ts";
 import { Approvals } from "./approvals.ts";
 import { Connectors } from "./connectors.ts";
+import { mintIdentityAssertion } from "../../identity/identity-assertion.ts";
 import { type SshHostKey, generateSshHostKey, hostKeyLine } from "../../identity/ssh-host-key.ts";
 import { type ExchangeContext, Identity, type Issued, revoked } from "./identity.ts";
 import { type KeyStatus, SigningKeys } from "./keys.ts";
@@ -147,6 +148,25 @@ export class ControlObject extends DurableObject<Bindings> {
   /** The public halves of the signing keys, newest first. */
   verificationKeys(): VerificationKey[] {
     return this.#keys.verification(Date.now());
+  }
+
+  /** A JWT that tells an HTTP resource who is asking. */
+  assertIdentity(
+    principal: Principal,
+    resource: string,
+    session: string,
+    expiresAt: number,
+  ): Promise<string> {
+    const now = Date.now();
+    const { publicUrl: gateway } = readSettings(this.env);
+    return mintIdentityAssertion(this.#keys.current(now), {
+      gateway,
+      principal,
+      resource,
+      session,
+      now,
+      expiresAt,
+    });
   }
 
   /** The public SSH host key, as known_hosts has it after the host. */

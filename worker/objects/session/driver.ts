@@ -30,6 +30,9 @@ export type Hold = {
   readonly decision: Extract<Decision, { effect: "hold" }>;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
+  /** Of this operation, where each may have its own; else the grant's. */
+  readonly noWait?: boolean;
+  readonly reason?: string | undefined;
 };
 
 export type HoldStart = {
@@ -95,6 +98,11 @@ export type SessionHost = {
   useApproval(approval: string): Promise<Result<void, Refusal>>;
   withdraw(approval: string): void;
 
+  /** A JWT of ours that tells the upstream who is asking; good until the grant ends. */
+  identity(): Promise<Result<string, Refusal>>;
+  /** Key of the resource's `hash` masks, hexadecimal. */
+  maskKey(): string;
+
   /** Asks the session that owns these keys to cancel what it runs (PostgreSQL docs 54.2.8). */
   cancelOther(processId: number, secretKey: Uint8Array): Promise<void>;
   /** Runs `work` as a turn of its own: what it records is written before what it sends leaves. */
@@ -121,4 +129,13 @@ export type SessionDriver = {
   readonly processId: number;
   /** It asks `host.reserve` before each operation; a driver that does not gets no session in a task with a budget. */
   readonly reserves?: true;
+};
+
+/** A driver whose client has no connection of its own: it sends requests, any number of them at once. */
+export type RequestDriver = SessionDriver & {
+  /**
+   * @param target the request's path and query below the resource, as the client wrote them
+   * @param grant the session's grant, with what this one request says about waiting and its reason
+   */
+  request(request: Request, target: string, grant: Grant): Promise<Response>;
 };

@@ -1,6 +1,8 @@
 /** One driver for each protocol. A protocol without one cannot be connected to. */
 import type { Protocol } from "../../policy/types.ts";
-import type { SessionDriver, SessionHost } from "./driver.ts";
+import type { RequestDriver, SessionDriver, SessionHost } from "./driver.ts";
+import { HttpDriver } from "./http.ts";
+import { HTTP_DIALECT } from "./http-dialect.ts";
 import { PostgresDriver } from "./postgres.ts";
 import { SshDriver } from "./ssh.ts";
 
@@ -25,4 +27,13 @@ export function createDriver(
   const make = DRIVERS[protocol];
   if (make === undefined) throw new Error(`there is no driver for ${protocol}`);
   return make(host, frozen);
+}
+
+const REQUEST_DRIVERS: Readonly<Partial<Record<Protocol, (host: SessionHost) => RequestDriver>>> = {
+  http: (host) => new HttpDriver(host, HTTP_DIALECT),
+};
+
+/** Undefined for a protocol that is not spoken in requests. */
+export function createRequestDriver(host: SessionHost, protocol: Protocol): RequestDriver | undefined {
+  return REQUEST_DRIVERS[protocol]?.(host);
 }

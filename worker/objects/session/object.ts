@@ -53,13 +53,21 @@ import { policyEngine } from "../engines.ts";
 import { randomBytes } from "../identifiers.ts";
 import type { ChainedEvent, ChainHead, EventBody } from "../recording/chain.ts";
 import { Recorder } from "../recording/recorder.ts";
-import { currentSnapshot, learnSnapshot } from "../snapshot.ts";
+import { currentSnapshot, learnSnapshot, maskKeyOf } from "../snapshot.ts";
 import { TunnelEnd } from "../tunnel-end.ts";
 import { TaskBudget } from "./budget.ts";
-import { createDriver, hasDriver } from "./drivers.ts";
+import { createDriver, createRequestDriver, hasDriver } from "./drivers.ts";
 import { earlierOperations } from "./earlier.ts";
 import { type ExplainQuestion, type Explanation, explainStatement } from "./postgres-explain.ts";
-import type { ChannelHandler, Hold, HoldStart, SessionDriver, SessionHost } from "./driver.ts";
+import type {
+  ChannelHandler,
+  Hold,
+  HoldStart,
+  RequestDriver,
+  SessionDriver,
+  SessionHost,
+} from "./driver.ts";
+import { problemResponse } from "./http-dialect.ts";
 
 type Phase = "new" | "connecting" | "started" | "ended";
 
@@ -73,6 +81,9 @@ type Frozen = {
   readonly mainChannel: number | undefined;
 };
 
+/** Path and query of a request below its resource, as the client wrote them, percent-encoded as a whole. */
+export const TARGET_HEADER = "sally-target";
+
 const CLIENT = "client";
 const CONNECTOR = "connector";
 const LOST: Refusal = refusal(
@@ -84,6 +95,8 @@ const LOST: Refusal = refusal(
 );
 /** An idle session is written down after this many milliseconds, and may then hibernate. */
 const IDLE_MS = 2000;
+/** A session of requests that is idle this long lets its connector go, and comes back with the next request. */
+const IDLE_REQUESTS_MS = 60_000;
 /** Events among which the last operations are looked for, for reviewers. */
 const EARLIER_EVENTS = 60;
 
@@ -93,8 +106,12 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   #counts: SessionCounts = { operations: 0, denied: 0, held: 0, rows: 0 };
   #recorder: Recorder | undefined;
   #driver: SessionDriver | undefined;
+  /** The same driver, where the client sends requests and has no connection of its own. */
+  #requests: RequestDriver | undefined;
   #client: TunnelEnd | undefined;
   #connector: TunnelEnd | undefined;
+  /** Which of the connector's sockets is the current one; "" for any. */
+  #connectorTag = "";
   #handlers = new Map<number, ChannelHandler>();
   #ticket: TicketRecord | undefined;
   #dialing: PromiseWithResolvers<Result<void, Refusal>> | undefined;
@@ -128,10 +145,46 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   /** `/connect/<resource>` and `/dial-back/<session>`, which the Worker has checked and marked. */
   override async fetch(request: Request): Promise<Response> {
+    const target = request.headers.get(TARGET_HEADER);
+    if (target !== null) return this.#acceptRequest(request, target);
     const url = new URL(request.url);
     return url.pathname.startsWith(`${PATHS.dialBack}/`)
       ? this.#acceptConnector(request)
       : this.#acceptClient(request);
+  }
+
+  /** One request to a resource; the Worker has checked the token and put the target into a header. */
+  async #acceptRequest(request: Request, target: string): Promise<Response> {
+    const grant = decodeGrant(request.headers.get(GRANT_HEADER));
+    if (!grant.ok) return problemResponse(grant.error);
+    if (currentSnapshot() === undefined) {
+      const snapshot = await controlOf(this.env).snapshot();
+      if (snapshot !== undefined) learnSnapshot(snapshot);
+    }
+    if (this.#phase === "ended") return problemResponse(this.#endedWhy());
+    this.#grant ??= grant.value;
+    this.#requests ??= this.#makeRequestDriver();
+    if (this.#requests === undefined) {
+      const { resource } = grant.value;
+      return problemResponse(refusal("resource_unknown", `there is no HTTP resource ${resource}`));
+    }
+    return this.#requests.request(request, decodeURIComponent(target), grant.value);
+  }
+
+  #makeRequestDriver(): RequestDriver | undefined {
+    const resource = this.#findResource();
+    const driver = resource === undefined ? undefined : createRequestDriver(this, resource.protocol);
+    if (driver === undefined) return undefined;
+    if (this.#phase === "new") this.#phase = "connecting";
+    this.#driver = driver;
+    return driver;
+  }
+
+  /** Why a session whose requests still come is over. */
+  #endedWhy(): Refusal {
+    const code = this.#meta("ended") ?? "gateway_restarted";
+    const hint = "get a new session token: sally login";
+    return refusal(isRefusalCode(code) ? code : "session_killed", "this session has ended", { hint });
   }
 
   async #acceptClient(request: Request): Promise<Response> {
@@ -171,7 +224,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     }
     this.#ticket = used.value;
     const { 0: client, 1: server } = new WebSocketPair();
-    this.ctx.acceptWebSocket(server, [CONNECTOR]);
+    this.#connectorTag = used.value.hash;
+    this.ctx.acceptWebSocket(server, [CONNECTOR, this.#connectorTag]);
     this.#connector = new TunnelEnd(server);
     this.#dialing?.resolve(ok(undefined));
     return new Response(null, {
@@ -204,9 +258,11 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   #socketGone(socket: WebSocket): void {
-    const [tag] = this.ctx.getTags(socket);
+    const [tag, which] = this.ctx.getTags(socket);
     this.turn(() => {
       if (this.#phase === "ended") return;
+      // One that was let go when it was idle, while the next is there already.
+      if (tag === CONNECTOR && this.#connectorTag !== "" && which !== this.#connectorTag) return;
       if (tag === CLIENT) this.#driver?.clientEnded();
       else this.#connectorGone(LOST);
     });
@@ -378,7 +434,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       // The index knows it, but the process went before the session had written anything.
       const name = this.ctx.id.name ?? "";
       this.ctx.waitUntil(controlOf(this.env).endSession(name, Date.now(), "gateway_restarted", this.#counts));
-    } else if (this.ctx.getWebSockets(CLIENT).length === 0) this.#endedByRestart();
+    } else if (this.#ofRequests()) return;
+    else if (this.ctx.getWebSockets(CLIENT).length === 0) this.#endedByRestart();
   }
 
   /** Events of the recording, for whom the Control object has let see them. */
@@ -486,6 +543,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.#phase = "started";
     this.ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)");
     this.#saveMeta("grant", JSON.stringify(this.grant));
+    if (this.#requests !== undefined) this.#saveMeta("requests", "1");
     this.#recorder = new Recorder(this.ctx.storage.sql, session);
     const { expiresAt, noWait, reason, tokenId } = this.grant;
     this.record({
@@ -625,8 +683,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   async #hold(hold: Hold): Promise<HoldStart> {
-    const { session, principal: requester, resource, noWait } = this.grant;
-    const reason = reasonIn(hold.operation.text) ?? this.grant.reason;
+    const { session, principal: requester, resource } = this.grant;
+    const { noWait = this.grant.noWait } = hold;
+    const reason = reasonIn(hold.operation.text) ?? hold.reason ?? this.grant.reason;
     const task = this.grant.tasks.at(-1);
     const { granted, approval, opened }: HoldAnswer = await controlOf(this.env).hold({
       session,
@@ -673,6 +732,16 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   withdraw(approval: string): void {
     this.ctx.waitUntil(controlOf(this.env).withdrawApproval(approval, this.grant.session));
+  }
+
+  async identity(): Promise<Result<string, Refusal>> {
+    const { principal, resource, session, expiresAt } = this.grant;
+    const told = controlOf(this.env).assertIdentity(principal, resource, session, expiresAt);
+    return attempt(told.then((token) => ok(token)));
+  }
+
+  maskKey(): string {
+    return maskKeyOf(this.grant.resource);
   }
 
   async cancelOther(processId: number, secretKey: Uint8Array): Promise<void> {
@@ -810,6 +879,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   #putDown(): void {
     this.#idleTimer = undefined;
     if (this.#phase !== "started") return;
+    if (this.#requests !== undefined) return this.#putDownRequests(this.#requests);
     const driver = Date.now() - this.#active >= IDLE_MS ? this.#driver?.freeze() : undefined;
     if (driver === undefined || this.#client?.idle !== true || this.#connector?.idle === false) {
       // A timer also keeps the object in memory while an operation runs or is held.
@@ -828,8 +898,34 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.#frozen = true;
   }
 
+  /** A session of requests that is idle lets the connector go: the object may then be put out of memory. */
+  #putDownRequests(driver: RequestDriver): void {
+    this.#saveMeta("counts", JSON.stringify(this.#counts));
+    if (Date.now() - this.#active < IDLE_REQUESTS_MS || driver.freeze() === undefined) {
+      this.#idleTimer = setTimeout(() => this.#putDown(), IDLE_MS);
+      return;
+    }
+    this.#connector?.closeSocket(1000, "idle");
+    this.#connector = undefined;
+    this.#connectorTag = "none";
+  }
+
+  #ofRequests(): boolean {
+    return this.#phase === "started" && this.#meta("requests") !== undefined;
+  }
+
+  /** Requests that were under way are lost with the process; the session goes on with the next. */
+  #wakeRequests(): void {
+    const counts = this.#meta("counts");
+    if (counts !== undefined) this.#counts = JSON.parse(counts) as SessionCounts;
+    for (const socket of this.ctx.getWebSockets()) new TunnelEnd(socket).closeSocket(1012, "restarted");
+    this.#connectorTag = "none";
+    this.ctx.waitUntil(controlOf(this.env).orphanApprovals(this.grant.session));
+  }
+
   /** After hibernation: takes the session up where it was. After a crash: there is nothing to take up. */
   async #wake(): Promise<void> {
+    if (this.#ofRequests()) return this.#wakeRequests();
     const [client] = this.ctx.getWebSockets(CLIENT);
     const [connector] = this.ctx.getWebSockets(CONNECTOR);
     const text = this.#meta("frozen");

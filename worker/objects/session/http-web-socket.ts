@@ -1,0 +1,109 @@
+/** A WebSocket of the client's, joined with the one that the connector has opened to the service. */
+import { fromUtf8, utf8 } from "../../../wire/bytes.ts";
+import type { HttpHead } from "../../../wire/http/open.ts";
+import {
+  type WebSocketMessage,
+  WebSocketReader,
+  encodeWebSocketMessage,
+} from "../../../wire/http/web-socket-frame.ts";
+import { LIMITS } from "../../../wire/limits.ts";
+import { refusal } from "../../../wire/refusals.ts";
+import type { SessionHost } from "./driver.ts";
+import type { HttpExchange } from "./http-exchange.ts";
+import type { Logs } from "./http.ts";
+
+/** A client that does not read is asked again this often whether it has. */
+const CONGESTION_MS = 50;
+
+/** The answer to the client's upgrade. */
+export function joinWebSocket(
+  host: SessionHost,
+  exchange: HttpExchange,
+  head: HttpHead,
+  logs: Logs,
+): Response {
+  const { 0: client, 1: server } = new WebSocketPair();
+  server.accept();
+  server.binaryType = "arraybuffer";
+  let closed = false;
+  const close = (code: number, reason: string): void => {
+    if (closed) return;
+    closed = true;
+    try {
+      server.close(code, reason);
+    } catch {
+      // Closed already: what we wanted.
+    }
+  };
+  exchange.onOver((why) => {
+    if (why === undefined) close(1000, "");
+    else close(why.code === "upstream_lost" ? 1011 : 1008, why.code);
+  });
+
+  const toService = (message: WebSocketMessage): void => {
+    host.turn(() => {
+      if (message.kind !== "close") logs.request.add(message.bytes);
+      exchange.sendRaw(encodeWebSocketMessage(message));
+      // Workers give no back-pressure on what a client sends: one that sends faster than the service reads is cut.
+      if (exchange.queued > LIMITS.tunnel.window + LIMITS.http.webSocketMessage)
+        exchange.fail(refusal("over_limit", "the service reads slower than the client sends"));
+    });
+  };
+  server.addEventListener("message", ({ data }) => {
+    const text = typeof data === "string";
+    const bytes = text ? utf8(data) : new Uint8Array(data as ArrayBuffer);
+    if (bytes.length > LIMITS.http.webSocketMessage) {
+      host.turn(() => exchange.fail(refusal("over_limit", "a message of the WebSocket is too long")));
+      return;
+    }
+    toService({ kind: text ? "text" : "binary", bytes });
+  });
+  server.addEventListener("close", ({ code, reason }) => {
+    toService({ kind: "close", code, reason });
+    host.turn(() => exchange.close());
+  });
+  server.addEventListener("error", () =>
+    host.turn(() => exchange.fail(refusal("approval_withdrawn", "the client went away"))),
+  );
+
+  const reader = new WebSocketReader();
+  exchange.takeRaw((bytes) => {
+    const messages = reader.push(bytes);
+    if (!messages.ok)
+      return exchange.fail(refusal("upstream_lost", "the connector's messages are malformed"));
+    for (const message of messages.value) {
+      if (message.kind !== "close") logs.response.add(message.bytes);
+      exchange.later(() => deliver(message));
+    }
+    acknowledge(bytes.length);
+  });
+
+  const deliver = (message: WebSocketMessage): void => {
+    if (closed) return;
+    if (message.kind === "close") close(sendable(message.code), message.reason);
+    else if (message.kind === "binary") server.send(message.bytes);
+    else server.send(fromUtf8(message.bytes) ?? "");
+  };
+
+  /** Gives credit back once what was sent has left. */
+  const acknowledge = (length: number): void => {
+    if (closed || bufferedAmount(server) < LIMITS.tunnel.window) exchange.consumedRaw(length);
+    else setTimeout(() => host.turn(() => acknowledge(length)), CONGESTION_MS);
+  };
+
+  return new Response(null, {
+    status: 101,
+    webSocket: client,
+    headers: head.subprotocol === undefined ? {} : { "sec-websocket-protocol": head.subprotocol },
+  });
+}
+
+/** In workerd, not yet in its types. */
+function bufferedAmount(socket: WebSocket): number {
+  return (socket as { bufferedAmount?: number }).bufferedAmount ?? 0;
+}
+
+/** Codes that stand for an ending without a close frame cannot be sent (RFC 6455 section 7.4.1). */
+function sendable(code: number): number {
+  return code === 1005 || code === 1006 || code === 1015 || code < 1000 ? 1000 : code;
+}

@@ -1,0 +1,662 @@
+/**
+ * The driver of a session of HTTP requests: each is brought into canonical form, decided, held where policy says
+ * so, recorded, and only then given to the connector. The client has no connection to the session; its requests
+ * come one by one, or many at once.
+ *
+ *   request ──► refused (form, policy) ──► recorded, answered
+ *          ├──► held ──► 202, 403, or waits ──► decided anew ─┐
+ *          └──► allowed ─────────────────────────────────────┴──► recorded ──► exchange (http-exchange.ts)
+ */
+import { createHash, createHmac } from "node:crypto";
+import { fromUtf8 } from "../../../wire/bytes.ts";
+import {
+  type HeaderField,
+  boundHeaders,
+  headerOf,
+  requestHeaders,
+  responseHeaders,
+} from "../../../wire/http/headers.ts";
+import { HTTP_METHODS, type HttpHead, type HttpMethod, type HttpOpen } from "../../../wire/http/open.ts";
+import { parseTarget } from "../../../wire/http/target.ts";
+import { LIMITS } from "../../../wire/limits.ts";
+import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import { type Result, err, ok } from "../../../wire/result.ts";
+import type { HeldOperation } from "../../policy/approval.ts";
+import type { Grant } from "../../policy/grant.ts";
+import type { HttpRequest } from "../../policy/http/operations.ts";
+import type { Decision, Operation } from "../../policy/types.ts";
+import type { ApprovalOutcome } from "../control/types.ts";
+import type { RequestDriver, SessionHost } from "./driver.ts";
+import { BodyLog, createFilter, readBody } from "./http-body.ts";
+import type { AnswerPlan, HttpDialect } from "./http-dialect.ts";
+import { HttpExchange } from "./http-exchange.ts";
+import { Slots } from "./http-slots.ts";
+import { joinWebSocket } from "./http-web-socket.ts";
+import { toBase64 } from "./postgres-results.ts";
+
+/** Parts of a held body that a reviewer is shown; the approval is bound to all of it by its hash. */
+const SHOWN_BODY = 64 << 10;
+const RETRY_AFTER = "10";
+
+/** One request, from its arrival to the end of its answer. */
+type Pending = {
+  readonly id: number;
+  readonly request: HttpRequest;
+  readonly grant: Grant;
+  readonly signal: AbortSignal;
+  /** What there is of the body: read whole, or still coming. */
+  body: ReadableStream<Uint8Array> | Uint8Array | undefined;
+  readonly contentLength: number | null;
+  readonly async: boolean;
+};
+
+type Waiting = {
+  readonly decided: (outcome: ApprovalOutcome | Refusal) => void;
+  readonly approval: string;
+};
+
+export class HttpDriver implements RequestDriver {
+  readonly #host: SessionHost;
+  readonly #dialect: HttpDialect;
+  readonly #slots = new Slots(LIMITS.http.concurrent, LIMITS.http.waiting);
+  readonly #live = new Set<HttpExchange>();
+  readonly #held = new Map<number, Waiting>();
+  readonly #room: { readonly channel: number; readonly resolve: () => void }[] = [];
+  #later: (() => void)[] = [];
+  #started: Promise<Result<string, Refusal>> | undefined;
+  #next = 1;
+  #ended: Refusal | undefined;
+  #active = 0;
+
+  readonly processId = 0;
+
+  constructor(host: SessionHost, dialect: HttpDialect) {
+    this.#host = host;
+    this.#dialect = dialect;
+  }
+
+  // What happens to the driver.
+
+  clientBytes(): void {}
+  clientEnded(): void {}
+  configChanged(): void {
+    // Nothing is kept of the configuration: the next request meets the new one.
+  }
+  cancel(): boolean {
+    return false;
+  }
+
+  terminate(why: Refusal): void {
+    this.#ended = why;
+    for (const waiting of this.#held.values()) {
+      this.#host.withdraw(waiting.approval);
+      waiting.decided(why);
+    }
+    for (const exchange of this.#live) exchange.fail(why);
+    this.#host.end(why);
+  }
+
+  freeze(): string | undefined {
+    return this.#active === 0 ? "{}" : undefined;
+  }
+
+  pump(): void {
+    const later = this.#later;
+    this.#later = [];
+    for (const send of later) send();
+    for (let at = this.#room.length - 1; at >= 0; at--) {
+      const waiting = this.#room[at];
+      if (waiting === undefined || this.#host.channelQueued(waiting.channel) >= LIMITS.http.buffered)
+        continue;
+      this.#room.splice(at, 1);
+      waiting.resolve();
+    }
+  }
+
+  approvalDecided(outcome: ApprovalOutcome): boolean {
+    const found = [...this.#held.values()].find(({ approval }) => approval === outcome.approval);
+    found?.decided(outcome);
+    return found !== undefined;
+  }
+
+  // One request.
+
+  async request(request: Request, target: string, grant: Grant): Promise<Response> {
+    this.#active++;
+    try {
+      const started = await this.#start();
+      if (!started.ok) return this.#dialect.refuse(started.error, undefined);
+      return await this.#handle(request, target, grant, started.value);
+    } finally {
+      this.#active--;
+    }
+  }
+
+  /** Starts the session with its first request, and resolves with the identity that the upstream is told. */
+  #start(): Promise<Result<string, Refusal>> {
+    this.#started ??= (async () => {
+      const started = await this.#host.start({ type: "session", protocol: this.#dialect.protocol });
+      const identity = started.ok ? await this.#host.identity() : started;
+      if (!identity.ok) this.#started = undefined;
+      return identity;
+    })();
+    return this.#started;
+  }
+
+  async #handle(request: Request, target: string, grant: Grant, identity: string): Promise<Response> {
+    const id = this.#next++;
+    const parsed = parseRequest(request, target);
+    if (!parsed.ok) {
+      const shown = `${request.method} ${printable(target)}`;
+      this.#refused(id, shown, parsed.error, undefined, undefined);
+      await request.body?.cancel();
+      return this.#dialect.refuse(parsed.error, undefined);
+    }
+    const slot = await this.#slots.take();
+    if (!slot.ok) return this.#dialect.refuse(slot.error, parsed.value);
+    let kept = false;
+    const keep = (): (() => void) => {
+      kept = true;
+      return slot.value;
+    };
+    const pending: Pending = {
+      id,
+      request: parsed.value,
+      grant,
+      signal: request.signal,
+      body: parsed.value.hasBody && request.body !== null ? request.body : undefined,
+      contentLength: contentLength(request),
+      async: /(?:^|[,;\s])respond-async(?:$|[,;\s])/i.test(request.headers.get("prefer") ?? ""),
+    };
+    try {
+      const answer = await this.#decide(pending, identity, keep);
+      if (answer.ok) return answer.value;
+      await dropBody(pending.body);
+      return this.#dialect.refuse(answer.error, pending.request);
+    } finally {
+      if (!kept) slot.value();
+    }
+  }
+
+  async #decide(
+    pending: Pending,
+    identity: string,
+    keep: () => () => void,
+  ): Promise<Result<Response, Refusal>> {
+    const host = this.#host;
+    const { request, id } = pending;
+    if (this.#dialect.needsBody(request, host)) {
+      const read = await this.#readBody(
+        pending,
+        LIMITS.http.inspectedBody,
+        "a request that policy looks into",
+      );
+      if (!read.ok) return this.#refused(id, textOf(request), read.error, undefined, undefined);
+    }
+    const known = (): Uint8Array | undefined =>
+      pending.body instanceof ReadableStream ? undefined : pending.body;
+    const operation = this.#dialect.operation(request, known(), host);
+    if (!operation.ok) return this.#refused(id, textOf(request), operation.error, undefined, undefined);
+    if (this.#ended !== undefined) return err(this.#ended);
+    const decision = host.decide(operation.value);
+    if (decision.effect === "deny")
+      return this.#refused(id, operation.value.text, decision.refusal, operation.value, decision);
+    if (decision.effect === "allow") return this.#allow(pending, operation.value, decision, identity, keep);
+    return this.#hold(pending, operation.value, decision, identity, keep);
+  }
+
+  // Holding.
+
+  async #hold(
+    pending: Pending,
+    operation: Operation,
+    decision: Extract<Decision, { effect: "hold" }>,
+    identity: string,
+    keep: () => () => void,
+  ): Promise<Result<Response, Refusal>> {
+    const host = this.#host;
+    const { id, grant } = pending;
+    const read = await this.#readBody(pending, LIMITS.http.heldBody, "a request that is held for approval");
+    if (!read.ok) return this.#refused(id, operation.text, read.error, operation, decision);
+    const held = this.#heldOperation(pending.request, operation, read.value);
+    host.turn(() => {
+      host.count("held", 1);
+      host.record({
+        type: "hold",
+        operation: id,
+        text: held.text,
+        ...describe(operation),
+        hash: held.hash,
+        requirements: decision.requirements,
+        policies: decision.policies,
+      });
+    });
+    const started = await host.hold({
+      operation: held,
+      decision,
+      expiresAt: host.now() + LIMITS.time.approval,
+      noWait: grant.noWait || pending.async,
+      reason: grant.reason,
+    });
+    if (started.state === "refused") {
+      this.#refused(id, operation.text, started.refusal, operation, decision);
+      return pending.async && started.refusal.approval !== undefined
+        ? ok(accepted(started.refusal.approval, started.refusal.message))
+        : err(started.refusal);
+    }
+    const { approval } = started;
+    if (started.state === "waiting") {
+      const outcome = await this.#wait(pending, approval);
+      if ("code" in outcome) return this.#refused(id, operation.text, outcome, operation, decision);
+      host.turn(() => host.record({ type: "approval", operation: id, ...outcome }));
+      const why = refusalOf(outcome);
+      if (why !== undefined) return this.#refused(id, operation.text, why, operation, decision);
+      const used = await host.useApproval(approval);
+      if (!used.ok) return this.#refused(id, operation.text, used.error, operation, decision);
+    }
+    if (this.#ended !== undefined) return err(this.#ended);
+    // Policy may have changed while it waited.
+    const again = host.decide(operation);
+    const same =
+      again.effect !== "hold" || JSON.stringify(again.requirements) === JSON.stringify(decision.requirements);
+    if (again.effect === "deny") return this.#refused(id, operation.text, again.refusal, operation, again);
+    if (!same) {
+      const message = "policy asks for another approval than when this was held";
+      const why = refusal("approval_expired", message, { hint: "send it again" });
+      return this.#refused(id, operation.text, why, operation, again);
+    }
+    return this.#allow(pending, operation, again, identity, keep, approval);
+  }
+
+  /** Until the approval is decided, the session ends or the client goes away. */
+  #wait(pending: Pending, approval: string): Promise<ApprovalOutcome | Refusal> {
+    const { id, signal } = pending;
+    const waiting = Promise.withResolvers<ApprovalOutcome | Refusal>();
+    const gone = (): void => {
+      this.#host.turn(() => {
+        this.#host.record({ type: "withdrawn", operation: id, approval, reason: "the client went away" });
+        this.#host.withdraw(approval);
+      });
+      waiting.resolve(refusal("approval_withdrawn", "the client went away", { approval }));
+    };
+    this.#held.set(id, { approval, decided: waiting.resolve });
+    if (signal.aborted) gone();
+    else signal.addEventListener("abort", gone, { once: true });
+    return waiting.promise.finally(() => {
+      signal.removeEventListener("abort", gone);
+      this.#held.delete(id);
+    });
+  }
+
+  /** The request as reviewers see it, bound to its target, the fields that matter and its body. */
+  #heldOperation(request: HttpRequest, operation: Operation, body: Uint8Array): HeldOperation {
+    const { resource } = this.#host;
+    const { method, target, headers, upgrade } = request;
+    const digest = createHash("sha256").update(body).digest("hex");
+    const exact = [
+      resource.name,
+      this.#dialect.protocol,
+      upgrade ? "WebSocket" : method,
+      target.path + target.query,
+      boundHeaders(headers),
+      digest,
+    ];
+    const shown = body.subarray(0, SHOWN_BODY);
+    const text = fromUtf8(shown) ?? `base64:${toBase64(shown)}`;
+    const more = body.length > SHOWN_BODY ? [`… ${body.length} bytes in all, SHA-256 ${digest}`] : [];
+    return {
+      action: [...new Set(operation.actions.map(({ action }) => action))],
+      text: operation.text,
+      ...(body.length === 0 ? {} : { parameters: [text, ...more] }),
+      hash: createHash("sha256").update(JSON.stringify(exact)).digest("hex"),
+    };
+  }
+
+  async #readBody(pending: Pending, limit: number, what: string): Promise<Result<Uint8Array, Refusal>> {
+    if (!(pending.body instanceof ReadableStream)) return ok(pending.body ?? new Uint8Array());
+    if ((pending.contentLength ?? 0) > limit)
+      return err(refusal("over_limit", `${what} may have at most ${limit} bytes of body`));
+    const stream = pending.body;
+    pending.body = undefined;
+    const read = await readBody(stream, limit, what);
+    if (read.ok) pending.body = read.value;
+    return read;
+  }
+
+  // Running.
+
+  async #allow(
+    pending: Pending,
+    operation: Operation,
+    decision: Decision,
+    identity: string,
+    keep: () => () => void,
+    approval?: string,
+  ): Promise<Result<Response, Refusal>> {
+    const host = this.#host;
+    const { id, request } = pending;
+    const reserved = await host.reserve(() => 1);
+    if (reserved !== undefined && !reserved.ok)
+      return this.#refused(id, operation.text, reserved.error, operation, decision);
+    const dialed = await host.dialBack();
+    if (!dialed.ok) return this.#failed(id, operation, dialed.error);
+    if (this.#ended !== undefined) return err(this.#ended);
+    const open = this.#open(pending, identity);
+    const release = keep();
+    const exchange: HttpExchange = new HttpExchange(host, {
+      open,
+      room: (channel) =>
+        new Promise((resolve) => {
+          this.#room.push({ channel, resolve });
+        }),
+      later: (send) => this.#later.push(send),
+      over: ({ refusal: why }) => {
+        this.#live.delete(exchange);
+        this.#active--;
+        release();
+        this.#completed(id, logs, why);
+      },
+    });
+    const keepBytes = host.resource.recordResultBytes;
+    const log = (type: string): BodyLog => new BodyLog(type, id, keepBytes, (body) => host.record(body));
+    const logs: Logs = {
+      status: 0,
+      request: log("request_body"),
+      response: log("response_body"),
+      masked: new Map(),
+    };
+    const opening: { result?: Result<void, Refusal> } = {};
+    host.turn(() => {
+      host.count("operations", 1);
+      host.record({
+        type: "operation",
+        operation: id,
+        kind: request.upgrade ? "web_socket" : "request",
+        text: operation.text,
+        method: request.method,
+        target: request.target.path + request.target.query,
+        headers: shownHeaders(request.headers),
+        ...describe(operation),
+        decision: { effect: decision.effect, policies: decision.policies },
+        ...(approval === undefined ? {} : { approval }),
+      });
+      opening.result = exchange.open();
+    });
+    this.#active++;
+    this.#live.add(exchange);
+    const opened = opening.result ?? err(refusal("internal", "the gateway failed"));
+    if (!opened.ok) {
+      host.turn(() => exchange.fail(opened.error));
+      return opened;
+    }
+    const gone = (): void => host.turn(() => exchange.fail(CLIENT_GONE));
+    pending.signal.addEventListener("abort", gone, { once: true });
+    if (!request.upgrade) void exchange.sendBody(pending.body, logs.request);
+    const head = await exchange.head();
+    if (!head.ok) return err(head.error);
+    return this.#answer(pending, head.value, exchange, logs);
+  }
+
+  /** What the connector gets: the client's fields, and who is asking in our words. */
+  #open(pending: Pending, identity: string): HttpOpen {
+    const { request, body, contentLength: length } = pending;
+    const { resource, grant } = this.#host;
+    const protocols = headerOf(request.headers, "sec-websocket-protocol");
+    const headers: HeaderField[] = [
+      ...this.#dialect.outgoing(request, this.#host),
+      ["sally-identity", identity],
+      ["sally-session", grant.session],
+    ];
+    return {
+      protocol: this.#dialect.protocol,
+      resource: resource.name,
+      method: request.method,
+      target: request.target.path + request.target.query,
+      headers: headers.map(([name, value]) => [name, value]),
+      ...(body === undefined ? {} : { body: body instanceof ReadableStream ? length : body.length }),
+      ...(request.upgrade
+        ? { webSocket: protocols === undefined ? [] : protocols.split(",").map((each) => each.trim()) }
+        : {}),
+    };
+  }
+
+  #answer(pending: Pending, head: HttpHead, exchange: HttpExchange, logs: Logs): Result<Response, Refusal> {
+    const host = this.#host;
+    const { id, request } = pending;
+    logs.status = head.status;
+    const plan: Result<AnswerPlan, Refusal> =
+      head.status === 101
+        ? ok({ body: { kind: "pass" }, masks: [] })
+        : this.#dialect.answer(request, head, host);
+    const prefix = `${this.#dialect.prefix}/${host.resource.name}`;
+    const masked = plan.ok && plan.value.body.kind === "filter";
+    const fields = plan.ok ? responseHeaders(head.headers, prefix, masked) : plan;
+    if (!plan.ok || !fields.ok) {
+      const why = plan.ok ? refusal("upstream_lost", "the service's answer is malformed") : plan.error;
+      host.turn(() => {
+        host.count("denied", 1);
+        exchange.fail(why);
+      });
+      return err(why);
+    }
+    const headers = new Headers();
+    for (const [name, value] of fields.value) headers.append(name, value);
+    guard(headers, masked);
+    if (head.location !== undefined)
+      headers.set("location", head.location.same ? prefix + head.location.target : head.location.target);
+    host.turn(() =>
+      host.record({
+        type: "response",
+        operation: id,
+        status: head.status,
+        headers: shownHeaders([...headers]),
+        inspected: masked,
+      }),
+    );
+    if (head.status === 101) return ok(joinWebSocket(host, exchange, head, logs));
+    const empty = request.method === "HEAD" || [204, 205, 304].includes(head.status);
+    const length = Number(headers.get("content-length") ?? "");
+    const fixed = !masked && !empty && headers.has("content-length") && Number.isSafeInteger(length);
+    const stream = fixed ? new FixedLengthStream(length) : new IdentityTransformStream();
+    const body = plan.value.body;
+    const filter = createFilter(plan.value, {
+      detectors: host.resource.detectors,
+      hash: (text) =>
+        createHmac("sha256", Buffer.from(host.maskKey(), "hex")).update(text).digest("hex").slice(0, 32),
+      masked: (what) => logs.masked.set(what, (logs.masked.get(what) ?? 0) + 1),
+    });
+    host.turn(() => {
+      if (empty) exchange.close();
+      else
+        exchange.deliver(
+          stream.writable,
+          filter,
+          body.kind === "filter" ? body.decode : "identity",
+          logs.response,
+        );
+    });
+    return ok(
+      new Response(empty ? null : stream.readable, { status: head.status, headers, encodeBody: "manual" }),
+    );
+  }
+
+  // Recording.
+
+  #completed(id: number, logs: Logs, why: Refusal | undefined): void {
+    const request = logs.request.summary();
+    const response = logs.response.summary();
+    this.#host.record({
+      type: "completed",
+      operation: id,
+      status: logs.status,
+      ...(request === undefined ? {} : { request }),
+      ...(response === undefined ? {} : { response }),
+      ...(logs.masked.size === 0 ? {} : { masked: Object.fromEntries(logs.masked) }),
+      ...(why === undefined ? {} : { code: why.code, reason: why.message }),
+    });
+  }
+
+  #refused(
+    id: number,
+    text: string,
+    why: Refusal,
+    operation: Operation | undefined,
+    decision: Decision | undefined,
+  ): Result<never, Refusal> {
+    const effect = why.code === "approval_required" ? "hold" : "deny";
+    this.#host.turn(() => {
+      // A session that has ended has its last event.
+      if (this.#ended !== undefined) return;
+      this.#host.count("denied", effect === "deny" ? 1 : 0);
+      this.#host.record({
+        type: "refusal",
+        operation: id,
+        message: "request",
+        text,
+        ...(operation === undefined ? {} : describe(operation)),
+        decision: { effect, ...(decision === undefined ? {} : { policies: decision.policies }) },
+        code: why.code,
+        reason: why.message,
+        ...(why.approval === undefined ? {} : { approval: why.approval }),
+      });
+    });
+    return err(why);
+  }
+
+  #failed(id: number, operation: Operation, why: Refusal): Result<never, Refusal> {
+    this.#host.turn(() => {
+      if (this.#ended !== undefined) return;
+      this.#host.record({
+        type: "open_failed",
+        operation: id,
+        text: operation.text,
+        code: why.code,
+        reason: why.message,
+      });
+    });
+    return err(why);
+  }
+}
+
+export type Logs = {
+  status: number;
+  readonly request: BodyLog;
+  readonly response: BodyLog;
+  /** How often each field, or each kind of detection, was hidden. */
+  readonly masked: Map<string, number>;
+};
+
+const CLIENT_GONE = refusal("approval_withdrawn", "the client went away");
+
+/** The request in canonical form, without what is not for the upstream. */
+function parseRequest(request: Request, raw: string): Result<HttpRequest, Refusal> {
+  const method = HTTP_METHODS.find((known) => known === request.method);
+  if (method === undefined)
+    return err(refusal("unknown_operation", `the method ${printable(request.method)} is not passed on`));
+  const target = parseTarget(raw);
+  if (!target.ok) return target;
+  const asked = request.headers.get("upgrade")?.toLowerCase();
+  const upgrade = asked === "websocket";
+  if (upgrade && method !== "GET") return err(refusal("request_invalid", "a WebSocket opens with GET"));
+  const headers = requestHeaders([...request.headers], upgrade);
+  if (!headers.ok) return headers;
+  const hasBody = !upgrade && request.body !== null && mayHaveBody(method, request);
+  return ok({ method, target: target.value, headers: headers.value, upgrade, hasBody });
+}
+
+/** A GET or HEAD has a body only when it says so. */
+function mayHaveBody(method: HttpMethod, request: Request): boolean {
+  const length = request.headers.get("content-length");
+  if (method === "GET" || method === "HEAD")
+    return (length !== null && length !== "0") || request.headers.has("transfer-encoding");
+  return length !== "0";
+}
+
+function contentLength(request: Request): number | null {
+  const text = request.headers.get("content-length");
+  const length = text !== null && /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  return Number.isSafeInteger(length) ? length : null;
+}
+
+async function dropBody(body: Pending["body"]): Promise<void> {
+  if (body instanceof ReadableStream && !body.locked) await body.cancel();
+}
+
+function textOf({ method, target }: HttpRequest): string {
+  return `${method} ${target.path}${target.query}`;
+}
+
+/** What could not be parsed, safe to show. */
+function printable(text: string): string {
+  return text.slice(0, 512).replaceAll(/[^!-~]/g, (character) => encodeURI(character.toWellFormed()));
+}
+
+/** RFC 7240: the client does not wait; the approval's address says how it is going. */
+function accepted(approval: string, message: string): Response {
+  const location = `/v1/approvals/${approval}`;
+  return Response.json(
+    { approval, status: "pending", message, location },
+    {
+      status: 202,
+      headers: {
+        location,
+        "retry-after": RETRY_AFTER,
+        "preference-applied": "respond-async",
+        "cache-control": "no-store",
+      },
+    },
+  );
+}
+
+function refusalOf(outcome: ApprovalOutcome): Refusal | undefined {
+  const about = { approval: outcome.approval };
+  const comment = outcome.comment === undefined ? "" : `: ${outcome.comment}`;
+  switch (outcome.outcome) {
+    case "approved":
+      return undefined;
+    case "denied":
+      return refusal("approval_denied", `denied by ${outcome.by.join(", ")}${comment}`, about);
+    case "expired":
+      return refusal("approval_expired", `nobody decided approval ${outcome.approval} in time`, {
+        hint: "send it again to ask again",
+        ...about,
+      });
+  }
+}
+
+/**
+ * The answer is the service's, the origin is ours: no script of it may run there, and no cache that others use
+ * may keep what this principal was given.
+ */
+function guard(headers: Headers, masked: boolean): void {
+  headers.append("content-security-policy", "sandbox");
+  headers.set("x-content-type-options", "nosniff");
+  headers.append("vary", "authorization");
+  if (masked) {
+    headers.set("cache-control", "no-store");
+    return;
+  }
+  const kept = (headers.get("cache-control") ?? "")
+    .split(",")
+    .map((directive) => directive.trim())
+    .filter((directive) => directive !== "" && !/^(?:public|s-maxage\b.*)$/i.test(directive));
+  if (!kept.some((directive) => /^(?:private|no-store)\b/i.test(directive))) kept.push("private");
+  headers.set("cache-control", kept.join(", "));
+}
+
+/** Header fields for the recording; what may be a secret is named only. */
+function shownHeaders(headers: readonly HeaderField[]): readonly HeaderField[] {
+  return headers.map(([name, value]) =>
+    /cookie|auth|token|secret|api-?key|password|signature/.test(name)
+      ? [name, "(not recorded)"]
+      : [name, value],
+  );
+}
+
+/** Names of the actions and what they are about, for the recording. */
+function describe(operation: Operation): Record<string, unknown> {
+  return {
+    actions: [...new Set(operation.actions.map(({ action }) => action))],
+    facts: operation.actions.map(({ facts }) => facts),
+  };
+}
