@@ -3,7 +3,7 @@
  * with the masker alone, as here, and through a whole gateway.
  */
 import type { Refusal } from "../../../wire/refusals.ts";
-import type { Guard } from "../../../wire/postgres/machine-types.ts";
+import { type Guard, OPEN_GUARD } from "../../../wire/postgres/machine-types.ts";
 import {
   afterStatement,
   NO_SESSION_NAMES,
@@ -77,6 +77,36 @@ function refused(refusal: Refusal): Outcome {
     error: undefined,
     rows: 0,
   };
+}
+
+/** What a gateway delivered: everything, as it came. */
+export class GatewayRunner implements Runner {
+  readonly #client: WireClient;
+  readonly #resource: string;
+  readonly #lastOid: number;
+
+  /** @param resource its name is in refusals, and the only thing that may differ between two resources */
+  constructor(client: WireClient, resource: string, lastOid: number) {
+    this.#client = client;
+    this.#resource = resource;
+    this.#lastOid = lastOid;
+  }
+
+  async run(
+    sql: string,
+    mode: Mode,
+    copyData?: string,
+    parameters: readonly (string | null)[] = [],
+  ): Promise<Outcome> {
+    const messages = await this.#client.run(sql, mode, copyData, parameters);
+    const outcome = deliver(messages, OPEN_GUARD, this.#lastOid);
+    const delivered = outcome.delivered.map((message) => message.replaceAll(this.#resource, "RESOURCE"));
+    return { ...outcome, delivered };
+  }
+
+  close(): void {
+    this.#client.close();
+  }
 }
 
 /** What the machine lets through: RowDescription checked, errors and notices as the guard says. */

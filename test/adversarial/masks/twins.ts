@@ -18,6 +18,8 @@ export const HASH_KEY = "5a".repeat(32);
 
 export type Twins = {
   readonly port: number;
+  /** The highest object identifier before any test ran. */
+  readonly lastOid: number;
   readonly catalogue: Catalogue;
   readonly masker: Masker;
   readonly parser: SqlParser;
@@ -67,6 +69,7 @@ export async function startTwins(binaries?: string): Promise<Twins> {
   if (!masker.ok) throw new Error(JSON.stringify(masker.error));
   return {
     port: server.port,
+    lastOid,
     catalogue,
     masker: masker.value,
     parser,

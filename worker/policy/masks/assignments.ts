@@ -6,7 +6,7 @@
 import { fieldsOf, text } from "../sql/walk.ts";
 import type { Tree } from "./edit.ts";
 import { bareType, type BuiltMask } from "./expressions.ts";
-import { HOLE, type Rewriter } from "./rewriter.ts";
+import type { Rewriter } from "./rewriter.ts";
 import { constantText } from "./settings.ts";
 import { quote } from "./view.ts";
 import { writtenBack, type Target } from "./writes.ts";
@@ -43,9 +43,10 @@ export function guardAssignment(rewriter: Rewriter, item: unknown, target: Targe
   const equals = edit.afterName(edit.tokenAt(fields["location"]));
   if (!edit.is(equals, "=")) edit.lost = true;
   const after = edit.endOfClause(equals + 1, [",", "from", "where", "returning"]);
-  edit.insert(equals + 1, head);
-  edit.insertAfter(after, tail);
-  fields["val"] = rewriter.parseExpression(head + HOLE + tail, value);
+  // In the proof a plain bracket stands around the value, which is all that could be misjudged.
+  edit.insert(equals + 1, head, "COALESCE(");
+  edit.insertAfter(after, tail, ")");
+  fields["val"] = { CoalesceExpr: { args: [value] } };
   rewriter.errorMeanings.push({ sqlstate: RAISED, refusal: writtenBack(column, target) });
   rewriter.note(`SET ${column}: fails if the new value is what the column is shown as`);
 }

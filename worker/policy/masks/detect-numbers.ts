@@ -108,10 +108,12 @@ function mod97(iban: string): boolean {
 export function findIbans(text: string): Span[] {
   const found: Span[] = [];
   for (let start = 0; start + 15 <= text.length; start++) {
-    const length = IBAN_LENGTHS[text.slice(start, start + 2).toUpperCase()];
-    if (length === undefined || !isDigit(text.charCodeAt(start + 2)) || !isDigit(text.charCodeAt(start + 3)))
-      continue;
+    // Two letters and two digits; the digits are looked at first, since most text has none.
+    if (!isDigit(text.charCodeAt(start + 3))) continue;
+    if (!isDigit(text.charCodeAt(start + 2)) || isDigit(text.charCodeAt(start + 1))) continue;
     if (start > 0 && isLetterOrDigit(text.charCodeAt(start - 1))) continue;
+    const length = IBAN_LENGTHS[text.slice(start, start + 2).toUpperCase()];
+    if (length === undefined) continue;
     let iban = "";
     let end = start;
     while (end < text.length && iban.length < length) {

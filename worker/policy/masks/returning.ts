@@ -1,6 +1,6 @@
 /** RETURNING of a masked relation shows masks, as a SELECT of the same columns would. */
 import { fieldsOf, list, object, strings, text } from "../sql/walk.ts";
-import type { Tree } from "./edit.ts";
+import { standInExpression, type Tree } from "./edit.ts";
 import type { Rewriter } from "./rewriter.ts";
 import { quote } from "./view.ts";
 import { readColumn, refuseRead, refuseReads, type Target } from "./writes.ts";
@@ -42,26 +42,26 @@ function returned(
   const first = rewriter.edit.tokenAt(reference["location"]);
   if (read !== "*") {
     const name = text(result["name"]);
-    const { words, tree } = maskOf(rewriter, names, read, target);
-    rewriter.edit.replace(
-      first,
-      rewriter.edit.afterName(first),
-      name === undefined ? `${words} AS ${quote(read)}` : words,
-    );
+    const { words, proof, tree } = maskOf(rewriter, names, read, target);
+    const named = name === undefined ? ` AS ${quote(read)}` : "";
+    rewriter.edit.replace(first, rewriter.edit.afterName(first), words + named, proof + named);
     return [{ ResTarget: { ...result, name: name ?? read, val: tree } }];
   }
   // A whole row cannot be masked here, but `*` is a list of columns.
   if (!star || (names.length === 0 && !alone)) return refuseRead(rewriter, "*", target, "RETURNING");
   const items: unknown[] = [];
-  const list_: string[] = [];
+  const written: string[] = [];
+  const proofs: string[] = [];
   for (const { name } of target.applied.relation.columns) {
     const qualified = [...names, name];
     if (target.applied.columns.has(name)) {
-      const { words, tree } = maskOf(rewriter, qualified, name, target);
-      list_.push(`${words} AS ${quote(name)}`);
+      const { words, proof, tree } = maskOf(rewriter, qualified, name, target);
+      written.push(`${words} AS ${quote(name)}`);
+      proofs.push(`${proof} AS ${quote(name)}`);
       items.push({ ResTarget: { name, val: tree } });
     } else {
-      list_.push(qualified.map(quote).join("."));
+      written.push(qualified.map(quote).join("."));
+      proofs.push(qualified.map(quote).join("."));
       items.push({
         ResTarget: { val: { ColumnRef: { fields: qualified.map((sval) => ({ String: { sval } })) } } },
       });
@@ -69,7 +69,7 @@ function returned(
   }
   let after = first + 1;
   for (const _ of names) after += rewriter.edit.is(after, "uescape") ? 4 : 2;
-  rewriter.edit.replace(first, after, list_.join(", "));
+  rewriter.edit.replace(first, after, written.join(", "), proofs.join(", "));
   return items;
 }
 
@@ -78,10 +78,11 @@ function maskOf(
   names: readonly string[],
   column: string,
   target: Target,
-): { words: string; tree: unknown } {
+): { readonly words: string; readonly proof: string; readonly tree: Tree } {
   const words = target.applied.columns.get(column)?.mask.expression(names.map(quote).join(".")) ?? "NULL";
   rewriter.note(`RETURNING ${column}: ${target.applied.columns.get(column)?.mask.says ?? "hidden"}`);
-  return { words, tree: rewriter.parseExpression(words) };
+  const proof = standInExpression(rewriter.replacements++);
+  return { words, proof: proof.text, tree: proof.tree };
 }
 
 /** Inside an expression a masked column is replaced where it stands; inside a subquery it is refused. */
@@ -100,9 +101,9 @@ function maskInside(rewriter: Rewriter, node: unknown, target: Target, rows: Rea
       const read = readColumn(reference, target, rows);
       if (read === undefined) continue;
       if (read === "*") refuseRead(rewriter, "*", target, "RETURNING");
-      const { words, tree } = maskOf(rewriter, strings(reference["fields"]), read, target);
+      const { words, proof, tree } = maskOf(rewriter, strings(reference["fields"]), read, target);
       const first = rewriter.edit.tokenAt(reference["location"]);
-      rewriter.edit.replace(first, rewriter.edit.afterName(first), `(${words})`);
+      rewriter.edit.replace(first, rewriter.edit.afterName(first), words, proof);
       delete holder["ColumnRef"];
       Object.assign(holder, tree);
     } else maskInside(rewriter, value, target, rows);

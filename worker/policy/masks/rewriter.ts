@@ -18,7 +18,7 @@ import {
   UNKNOWN_TAG,
   type Fields,
 } from "../sql/walk.ts";
-import { Edit, type Tree } from "./edit.ts";
+import { Edit, standIn, type Tree } from "./edit.ts";
 import { functionProblem, type TrustedNames } from "./functions.ts";
 import { cannotFail } from "./cannot-fail.ts";
 import { completeGroupBy } from "./group-by.ts";
@@ -276,10 +276,11 @@ export class Rewriter {
     const shape = this.shapeFor(relation, fields["inh"] !== true);
     if (shape === undefined) return;
     const alias = object(fields["alias"]);
-    this.#replaceInText(fields, shape.text);
+    const proof = standIn(this.replacements);
+    this.#replaceInText(fields, shape.text, proof.text);
     delete wrapper["RangeVar"];
     const name = text(fields["relname"]) ?? "";
-    wrapper["RangeSubselect"] = { subquery: shape.tree, alias: alias ?? { aliasname: name } };
+    wrapper["RangeSubselect"] = { subquery: proof.tree, alias: alias ?? { aliasname: name } };
     this.replacements++;
     this.#replaced.add(`${relation.schema}\0${relation.name}`);
     replaced.push({ relation, qualifier: text(alias?.["aliasname"]) ?? name });
@@ -364,7 +365,7 @@ export class Rewriter {
     }
   }
 
-  #replaceInText(fields: Tree, subquery: string): void {
+  #replaceInText(fields: Tree, subquery: string, proof: string): void {
     const { edit } = this;
     const index = edit.tokenAt(fields["location"]);
     let first = index;
@@ -380,7 +381,8 @@ export class Rewriter {
     // TABLE t is SELECT * FROM t.
     const command = edit.is(first - 1, "table");
     if (command) first -= 1;
-    edit.replace(first, after, `${command ? "SELECT * FROM " : ""}(${subquery})${alias}`);
+    const around = (query: string): string => `${command ? "SELECT * FROM " : ""}(${query})${alias}`;
+    edit.replace(first, after, around(subquery), around(proof));
   }
 
   /** `public.customers.ssn` has no meaning once a subquery named customers stands there. */
