@@ -6,7 +6,8 @@ import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type BuiltWorker, buildWorker } from "../build/worker.ts";
+import { buildGateway } from "../build/gateway.ts";
+import type { BuiltWorker } from "../build/worker.ts";
 import { SHOP_ROLE, createShop } from "../demo/shop.ts";
 import { startConnector } from "./connector.ts";
 import { type Gateway, type GatewayOptions, startGateway } from "./gateway.ts";
@@ -17,6 +18,7 @@ import { type Postgres, generatePassword, startPostgres } from "./postgres.ts";
 import { type Exit, type Supervised, describe, tail } from "./processes.ts";
 import { freePort } from "./ports.ts";
 import { ROOT } from "./run.ts";
+import { startOrdersApi } from "./orders-api.ts";
 import { startSshTarget } from "./ssh-target.ts";
 
 export const CONNECTOR_NAME = "demo";
@@ -44,7 +46,7 @@ export type SystemOptions = {
   readonly postgres?: { readonly server: Postgres; readonly shopPassword: string };
   /** Files of the gateway's first configuration by path; default: scripts/demo/config. */
   readonly configuration?: (values: { readonly issuer: string }) => Promise<Record<string, string>>;
-  /** Resources that the connector serves beside `shop-db` and `web-1`, as in its configuration file. */
+  /** Resources that the connector serves beside `shop-db`, `web-1` and `orders-api`, as in its configuration file. */
   readonly resources?: (postgres: Postgres, passwordFile: string) => Record<string, unknown>;
   /** Databases to create beside `shop`, empty, owned by `SHOP_ROLE`. */
   readonly databases?: readonly string[];
@@ -99,7 +101,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
 
   try {
     progress("building the gateway");
-    const worker = options.worker ?? (await buildWorker({ directory: join(directory, "worker") }));
+    const worker = options.worker ?? (await buildGateway(directory));
 
     progress("starting PostgreSQL");
     const postgres =
@@ -130,6 +132,9 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     });
     stops.push(() => server.stop());
 
+    const orders = await startOrdersApi(join(directory, "orders-api-key"));
+    stops.push(() => orders.stop());
+
     progress("starting the identity provider");
     const oidc = await startOidc({
       keyFile: join(directory, "oidc.json"),
@@ -143,6 +148,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     const openGateway = (): Promise<Gateway> =>
       startGateway({
         directory: worker.directory,
+        ...(worker.console === undefined ? {} : { console: worker.console }),
         port: gatewayPort,
         persist: join(directory, "gateway"),
         bootstrapToken: secrets.bootstrap,
@@ -169,6 +175,11 @@ export async function startSystem(options: SystemOptions): Promise<System> {
             user: server.user,
             hostKey: server.hostKey,
             key: `file:${server.keyFile}`,
+          },
+          "orders-api": {
+            protocol: "http",
+            address: `http://127.0.0.1:${orders.port}`,
+            credential: { header: { name: "x-api-key", value: `file:${orders.keyFile}` } },
           },
           ...options.resources?.(postgres, passwordFile),
         },
