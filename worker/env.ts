@@ -9,6 +9,8 @@ export type Bindings = {
   readonly SESSION: DurableObjectNamespace<SessionObject>;
   readonly CONNECTOR: DurableObjectNamespace<ConnectorObject>;
   readonly CONTROL: DurableObjectNamespace<ControlObject>;
+  /** The console's files; a deployment may go without. */
+  readonly ASSETS?: Fetcher;
   readonly SALLY_PUBLIC_URL?: string;
   readonly SALLY_BOOTSTRAP_TOKEN?: string;
 };

@@ -9,7 +9,7 @@ import { appendFileSync, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from "miniflare";
-import { COMPATIBILITY, DURABLE_OBJECTS } from "./deployment.ts";
+import { ASSETS, COMPATIBILITY, DURABLE_OBJECTS } from "./deployment.ts";
 import type { GatewayProcessOptions } from "./gateway.ts";
 import { stopWithParent } from "./processes.ts";
 
@@ -37,6 +37,16 @@ async function start(options: GatewayProcessOptions): Promise<Miniflare> {
       ),
       bindings: options.bindings,
       ...(options.recordings ? { r2Buckets: ["RECORDINGS"] } : {}),
+      ...(options.console === undefined
+        ? {}
+        : {
+            assets: {
+              directory: options.console,
+              binding: ASSETS.binding,
+              routerConfig: { has_user_worker: true, invoke_user_worker_ahead_of_assets: true },
+              assetConfig: { html_handling: ASSETS.htmlHandling, not_found_handling: "none" as const },
+            },
+          }),
       // Straight to the Worker: Miniflare's own entry would sit between each frame and us.
       unsafeDirectSockets: [{ host: "127.0.0.1", port: options.port }],
       host: "127.0.0.1",

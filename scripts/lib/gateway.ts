@@ -7,6 +7,8 @@ import { type Supervised, supervise, tail } from "./processes.ts";
 export type GatewayOptions = {
   /** The built Worker (`buildWorker().directory`). */
   readonly directory: string;
+  /** Files of the console (`buildConsole()`); without them there is none. */
+  readonly console?: string;
   readonly port: number;
   /** Where Durable Objects keep their SQLite files; without it they vanish with the process. */
   readonly persist?: string;
@@ -24,6 +26,7 @@ export type GatewayOptions = {
 /** What crosses to gateway-process.ts. */
 export type GatewayProcessOptions = {
   readonly directory: string;
+  readonly console?: string;
   readonly port: number;
   readonly persist?: string;
   readonly bindings: Record<string, string>;
@@ -67,6 +70,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       ...options.bindings,
     },
     recordings: options.recordings ?? false,
+    ...(options.console === undefined ? {} : { console: options.console }),
     ...(options.persist === undefined ? {} : { persist: options.persist }),
     ...(options.logFile === undefined ? {} : { logFile: options.logFile }),
   };

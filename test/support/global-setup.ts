@@ -6,7 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
-import { buildWorker } from "../../scripts/build/worker.ts";
+import { buildGateway } from "../../scripts/build/gateway.ts";
 import { type StackAddresses, addressesOf, startTestSystem } from "./test-system.ts";
 
 type Shared = { users: number; started: Promise<{ addresses: StackAddresses; stop: () => Promise<void> }> };
@@ -36,7 +36,7 @@ async function start(): Promise<{ addresses: StackAddresses; stop: () => Promise
       await rm(directory, { recursive: true, force: true });
   };
   try {
-    const worker = await buildWorker({ directory: join(directory, "worker") });
+    const worker = await buildGateway(directory);
     const system = await startTestSystem({ directory: join(directory, "system"), worker });
     return {
       addresses: addressesOf(system, worker),

@@ -7,6 +7,7 @@ import { api } from "./api.ts";
 import { approvals, slack } from "./approvals.ts";
 import { readJson } from "./body.ts";
 import { config } from "./config.ts";
+import { consoleFiles } from "./console-files.ts";
 import { identity } from "./identity.ts";
 import { http } from "./http.ts";
 import { oauth } from "./oauth.ts";
@@ -35,6 +36,9 @@ app.route("/", config);
 app.route("/", approvals);
 app.route("/", api);
 app.route("/", identity);
+
+// Last: any address below /console that is nothing else is a page.
+app.route("/", consoleFiles);
 
 app.notFound((context) => problem(context, refusal("not_found", `there is nothing at ${context.req.path}`)));
 

@@ -1,8 +1,10 @@
-/** A text editor with errors at their place (CodeMirror). Its styles go in as constructed style sheets, which the
- * pages' policy allows; nothing is ever parsed as HTML. */
+/**
+ * A text editor with errors at their place (CodeMirror). It lives in a shadow root: only there does it put its
+ * styles in as constructed style sheets, which the pages' Content-Security-Policy allows, and not as style elements.
+ */
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { yaml } from "@codemirror/lang-yaml";
-import { StreamLanguage, syntaxHighlighting } from "@codemirror/language";
+import { HighlightStyle, StreamLanguage, syntaxHighlighting } from "@codemirror/language";
 import { type Diagnostic, lintGutter, setDiagnostics } from "@codemirror/lint";
 import { EditorState, type Extension } from "@codemirror/state";
 import {
@@ -13,7 +15,7 @@ import {
   keymap,
   lineNumbers,
 } from "@codemirror/view";
-import { classHighlighter } from "@lezer/highlight";
+import { tags } from "@lezer/highlight";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { ConfigError } from "../api/types.ts";
@@ -38,6 +40,40 @@ const cedar = StreamLanguage.define<{ readonly none?: never }>({
     if (!stream.match(/\w+/)) stream.next();
     return null;
   },
+});
+
+/** The page's colours: custom properties reach into the shadow root. */
+const colours = HighlightStyle.define([
+  { tag: tags.keyword, color: "var(--code-keyword)" },
+  { tag: tags.string, color: "var(--code-string)" },
+  { tag: [tags.number, tags.bool, tags.null, tags.meta], color: "var(--code-number)" },
+  { tag: tags.comment, color: "var(--code-comment)", fontStyle: "italic" },
+  { tag: [tags.typeName, tags.propertyName], color: "var(--code-name)" },
+]);
+
+const look = EditorView.theme({
+  "&": {
+    height: "min(36rem, 65vh)",
+    color: "var(--text)",
+    background: "var(--panel)",
+    border: "1px solid var(--strong-line)",
+    borderRadius: "8px",
+    overflow: "hidden",
+  },
+  "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "1px" },
+  ".cm-scroller": { font: "0.8125rem/1.6 var(--mono)" },
+  ".cm-gutters": {
+    background: "var(--sunken)",
+    color: "var(--muted)",
+    borderRight: "1px solid var(--line)",
+  },
+  ".cm-content": { caretColor: "var(--text)" },
+  "&.cm-focused .cm-cursor": { borderLeftColor: "var(--text)" },
+  ".cm-activeLine, .cm-activeLineGutter": { background: "var(--active-line)" },
+  "& .cm-selectionBackground, &.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground": {
+    background: "var(--selection)",
+  },
+  ".cm-tooltip": { background: "var(--panel)", color: "var(--text)", border: "1px solid var(--line)" },
 });
 
 function language(path: string): Extension {
@@ -67,8 +103,10 @@ export function Editor({
   changed.current = onChange;
   useEffect(() => {
     if (host.current === null) return undefined;
+    const root = host.current.shadowRoot ?? host.current.attachShadow({ mode: "open" });
     const editor = new EditorView({
-      parent: host.current,
+      root,
+      parent: root,
       state: EditorState.create({
         doc: text,
         extensions: [
@@ -79,7 +117,8 @@ export function Editor({
           history(),
           lintGutter(),
           language(path),
-          syntaxHighlighting(classHighlighter),
+          syntaxHighlighting(colours),
+          look,
           // Tab leaves the editor, as it does every other field.
           keymap.of([...defaultKeymap, ...historyKeymap]),
           EditorView.lineWrapping,
@@ -120,7 +159,7 @@ export function Editor({
     editor.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: "center" }) });
     editor.focus();
   }, [jump, path]);
-  return <div class="editor" ref={host} />;
+  return <div ref={host} />;
 }
 
 /** Offset of a line and column, both from 1, as far as the text has them. */
