@@ -87,7 +87,37 @@ export const Approval = z.looseObject({
     text: z.string(),
     parameters: z.array(z.string().nullable()).optional(),
     hash: z.string(),
+    formatted: z.string().optional(),
+    relations: z.looseObject({ reads: z.array(z.string()), writes: z.array(z.string()) }).optional(),
+    shape: z.looseObject({ text: z.string() }).optional(),
   }),
+  estimate: z
+    .union([z.looseObject({ rows: z.number() }), z.looseObject({ unavailable: z.string() })])
+    .optional(),
+  before: z
+    .array(
+      z.looseObject({
+        at: z.string(),
+        text: z.string(),
+        effect: z.string(),
+        rows: z.number().optional(),
+      }),
+    )
+    .optional(),
+  similar: z
+    .array(
+      z.looseObject({
+        id: z.string(),
+        status: z.string(),
+        requester: Principal,
+        text: z.string(),
+        comment: z.string().optional(),
+      }),
+    )
+    .optional(),
+  batchLimit: z.number().optional(),
+  batch: z.looseObject({ uses: z.number(), left: z.number(), until: z.string() }).optional(),
+  escalatedAt: z.string().optional(),
   reason: z.string().optional(),
   requirements: z.array(z.looseObject({ policy: z.string(), group: z.string(), quorum: z.number() })),
   decisions: z.array(

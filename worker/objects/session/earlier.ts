@@ -10,7 +10,7 @@ type Read = {
   readonly type?: unknown;
   readonly text?: unknown;
   readonly operation?: unknown;
-  readonly rows?: unknown;
+  readonly rowCount?: unknown;
   readonly decision?: { readonly effect?: unknown };
 };
 
@@ -19,7 +19,7 @@ export function earlierOperations(events: readonly ChainedEvent[]): EarlierOpera
   const found = new Map<unknown, EarlierOperation>();
   for (const { at, json, seq } of events) {
     const { body } = JSON.parse(json) as { body: Read };
-    const { type, text, operation = `seq ${seq}`, decision, rows } = body;
+    const { type, text, operation = `seq ${seq}`, decision, rowCount } = body;
     if (typeof type !== "string") continue;
     if (OPERATIONS.has(type) && typeof text === "string") {
       const effect = decision?.effect;
@@ -28,9 +28,9 @@ export function earlierOperations(events: readonly ChainedEvent[]): EarlierOpera
         text: text.slice(0, LIMITS.approvals.beforeText),
         effect: effect === "hold" || effect === "deny" ? effect : "allow",
       });
-    } else if (type === "result" && typeof rows === "number") {
+    } else if (type === "result" && typeof rowCount === "number") {
       const earlier = found.get(operation);
-      if (earlier !== undefined) found.set(operation, { ...earlier, rows: (earlier.rows ?? 0) + rows });
+      if (earlier !== undefined) found.set(operation, { ...earlier, rows: (earlier.rows ?? 0) + rowCount });
     }
   }
   return [...found.values()].slice(-LIMITS.approvals.before);
