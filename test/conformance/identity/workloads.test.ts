@@ -172,15 +172,12 @@ describe.each(PLATFORMS)("$heading", ({ heading, audience = AUDIENCE, job, other
     expect((await exchange({}, "https://other.example.com")).status).toBe(400);
   });
 
-  it("migrates with sally and no secret but the platform's token", async () => {
+  // One platform is as good as another for what comes after the exchange.
+  it.runIf(heading === "GitLab")("is a job of sally's with no secret but the platform's token", async () => {
     const claims = { email: undefined, groups: undefined, ...job };
     const token = await platform.issueIdToken("agent", { ttl: 300, audience, claims });
-    const name = heading.toLowerCase().replaceAll(" ", "_");
     const env = { SALLY_TOKEN_FILE: "", SALLY_TOKEN: token };
-    const sql = `create table ${name} (a int); insert into ${name} values (1)`;
-    const done = await stack.sally("agent", ["run", "scratch-db", "--no-wait", "--", "psql", "-qc", sql], {
-      env,
-    });
-    expect(done).toMatchObject({ code: 0 });
+    const report = ["run", "scratch-db", "--no-wait", "--", "psql", "-Atc", "select current_database()"];
+    expect(await stack.sally("agent", report, { env })).toMatchObject({ code: 0, stdout: "scratch\n" });
   });
 });
