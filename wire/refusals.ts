@@ -30,6 +30,7 @@ export const REFUSALS = {
   setting_not_allowed: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   function_not_allowed: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   prepared_statement_unknown: { http: 400, sqlstate: "26000", exit: EXIT.denied },
+  cursor_unknown: { http: 400, sqlstate: "34000", exit: EXIT.denied },
   prepared_statement_stale: { http: 409, sqlstate: "0A000", exit: EXIT.denied },
   feature_not_supported: { http: 501, sqlstate: "0A000", exit: EXIT.denied },
   // Masks.
@@ -93,12 +94,14 @@ export type Refusal = {
   readonly hint?: string;
   /** Identifier of the approval that this refusal is about, where there is one. */
   readonly approval?: string;
+  /** Where in a statement the reason is, in characters from 1; `hint` says the same as line and column. */
+  readonly position?: number;
 };
 
 export function refusal(
   code: RefusalCode,
   message: string,
-  more: { readonly hint?: string; readonly approval?: string } = {},
+  more: Pick<Refusal, "hint" | "approval" | "position"> = {},
 ): Refusal {
   return { code, message, ...more };
 }

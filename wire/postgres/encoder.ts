@@ -48,6 +48,7 @@ function report(
   sqlstate: string,
   message: string,
   hint: string | undefined,
+  position?: number,
 ): Uint8Array {
   const field = (code: number, value: string) => concat([Uint8Array.of(code), cString(value)]);
   const parts = [
@@ -56,7 +57,9 @@ function report(
     field(ErrorField.code, sqlstate),
     field(ErrorField.message, message),
   ];
-  if (hint !== undefined && hint !== "") parts.push(field(ErrorField.hint, hint));
+  // A client shows the place itself, as psql does with LINE and a caret.
+  if (position !== undefined) parts.push(field(ErrorField.position, String(position)));
+  else if (hint !== undefined && hint !== "") parts.push(field(ErrorField.hint, hint));
   parts.push(ZERO);
   return encodeMessage(type, parts);
 }
@@ -69,6 +72,7 @@ export function encodeRefusal(severity: "ERROR" | "FATAL", refusal: Refusal): Ui
     REFUSALS[refusal.code].sqlstate,
     refusal.message,
     refusal.hint,
+    refusal.position,
   );
 }
 

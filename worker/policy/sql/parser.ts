@@ -182,7 +182,7 @@ function shorten(message: string): string {
 
 const MESSAGE_CHARACTERS = 200;
 
-function position(sql: string, cursor: number): { hint?: string } {
+function position(sql: string, cursor: number): { hint?: string; position?: number } {
   // PostgreSQL counts characters (code points) from 1.
   if (cursor <= 0) return {};
   let line = 1;
@@ -195,7 +195,7 @@ function position(sql: string, cursor: number): { hint?: string } {
       column = 1;
     } else column++;
   }
-  return { hint: `line ${line}, column ${column}` };
+  return { hint: `line ${line}, column ${column}`, position: cursor };
 }
 
 type RawStatement = {

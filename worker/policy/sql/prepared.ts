@@ -237,17 +237,22 @@ export function resolveBind<T>(
 
 /** The refusal of a use whose meaning is not known. */
 export function unknownName(space: Space, name: string, state: "unknown" | "unsettled"): Refusal {
-  const what = space === "statements" ? "prepared statement" : "cursor";
-  return state === "unknown"
-    ? refusal("prepared_statement_unknown", `the ${what} "${name}" is not known to the gateway`, {
-        hint:
-          space === "statements"
-            ? "prepare it in this session"
-            : "declare it in this session; a cursor that a function opened cannot be fetched from",
-      })
-    : refusal("prepared_statement_unknown", `the ${what} "${name}" is being replaced by an earlier message`, {
-        hint: "wait for the answer to that message first",
-      });
+  const [what, code] =
+    space === "statements"
+      ? (["prepared statement", "prepared_statement_unknown"] as const)
+      : (["cursor", "cursor_unknown"] as const);
+  // The server's own words: clients look for them.
+  if (state === "unknown") {
+    return refusal(code, `${what} "${name}" does not exist`, {
+      hint:
+        space === "statements"
+          ? "prepare it in this session"
+          : "declare it in this session; a cursor that a function opened cannot be fetched from",
+    });
+  }
+  return refusal(code, `the ${what} "${name}" is being replaced by an earlier message`, {
+    hint: "wait for the answer to that message first",
+  });
 }
 
 /**
