@@ -173,7 +173,7 @@ describe("masks stay on", () => {
       expect(refusals(await client.run(f.query(sql)))[0], sql).toMatch(/^E (26000|34000) /);
     }
     expect(refusals(await client.run(f.bind([], "nobody"), f.execute(), f.sync))[0]).toMatch(/^E 26000 /);
-    expect(refusals(await client.run(f.execute(0, "nobody"), f.sync))[0]).toMatch(/^E 26000 /);
+    expect(refusals(await client.run(f.execute(0, "nobody"), f.sync))[0]).toMatch(/^E 34000 /);
   });
 
   it("for DO, FunctionCall and what reads files or other databases", async () => {
