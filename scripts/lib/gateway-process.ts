@@ -4,6 +4,7 @@
  * end the process they are in, and so that a test can kill it as a crash would.
  *
  * Started by `gateway.ts` with the options as the first IPC message; answers `{ ready, workerd }` or `{ failed }`.
+ * Later messages `{ hibernate: <session> }` are answered with `{ hibernated, error }`.
  */
 import { appendFileSync, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -64,6 +65,19 @@ async function start(options: GatewayProcessOptions): Promise<Miniflare> {
   );
 }
 
+type Hibernate = { readonly hibernate: string };
+
+/** Puts one session out of memory at once, as the platform does to one that is idle for long enough. */
+async function hibernate(miniflare: Miniflare, session: string): Promise<string | undefined> {
+  try {
+    const options = { name: session, webSockets: "hibernate" } as const;
+    await miniflare.unsafeEvictDurableObject("sallyport", DURABLE_OBJECTS.SESSION, options);
+    return undefined;
+  } catch (error) {
+    return String(error);
+  }
+}
+
 /** Process ids of the real workerd: children of ours, not the JavaScript wrapper in `.bin`. */
 function workerdProcesses(): number[] {
   try {
@@ -91,6 +105,11 @@ if (process.send !== undefined) {
       process.on("SIGTERM", stop);
       process.on("SIGINT", stop);
       process.on("disconnect", stop);
+      process.on("message", (message: Hibernate) => {
+        void hibernate(miniflare, message.hibernate).then((error) =>
+          send({ hibernated: message.hibernate, error }),
+        );
+      });
       stopWithParent(stop);
       send({ ready: true, url: url.origin, workerd: workerdProcesses() });
     } catch (error) {

@@ -39,6 +39,8 @@ export type Gateway = {
   readonly process: Supervised;
   /** Process ids of workerd itself, for measuring its memory. */
   readonly workerd: readonly number[];
+  /** Takes a session out of memory while its sockets stay open, as the platform does when it has been idle. */
+  hibernate(session: string): Promise<void>;
   stop(): Promise<void>;
   /** Ends workerd as a crash would, without any farewell to its clients. */
   crash(): Promise<void>;
@@ -88,9 +90,24 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     url,
     process: child,
     workerd: answer.workerd,
+    hibernate: (session) => hibernate(child, session),
     stop: () => child.stop(),
     crash: () => child.stop("SIGKILL"),
   };
+}
+
+async function hibernate(child: Supervised, session: string): Promise<void> {
+  const error = await new Promise<string | undefined>((resolve) => {
+    const listen = (message: unknown): void => {
+      const { hibernated, error: failed } = message as { hibernated?: string; error?: string };
+      if (hibernated !== session) return;
+      child.process.off("message", listen);
+      resolve(failed);
+    };
+    child.process.on("message", listen);
+    child.process.send({ hibernate: session });
+  });
+  if (error !== undefined) throw new Error(`the session could not be put out of memory: ${error}`);
 }
 
 async function waitForHealth(url: string, child: Supervised): Promise<void> {
