@@ -1,6 +1,6 @@
 /** Approvals under races: two reviewers, a client that gives up, a client that is gone, the same thing twice. */
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { callApi } from "../../../scripts/lib/gateway-api.ts";
+import { type ApiError, callApi } from "../../../scripts/lib/gateway-api.ts";
 import { GatewayClient } from "../../support/gateway-client.ts";
 import { type Stack, sharedStack } from "../../support/stack.ts";
 import { f, i32 } from "../../wire/postgres/support/messages.ts";
@@ -70,7 +70,7 @@ const decide = (
     body: {},
   }).then(
     () => "decided",
-    (error: { code?: string }) => error.code ?? String(error),
+    (error: ApiError) => error.code ?? error.message,
   );
 
 const approval = async (id: string): Promise<{ status: string }> =>

@@ -88,8 +88,8 @@ async function rogueConnector(): Promise<{ socket: WebSocket; nextOpen(): Promis
   if ("status" in dialled) throw new Error(`control socket: ${dialled.status}`);
   const opens: Open[] = [];
   let wake = (): void => undefined;
-  dialled.socket.on("message", (data) => {
-    const message = JSON.parse(String(data as Buffer)) as Open & { type: string };
+  dialled.socket.on("message", (data: Buffer) => {
+    const message = JSON.parse(data.toString()) as Open & { type: string };
     if (message.type === "open") opens.push(message);
     wake();
   });

@@ -282,7 +282,7 @@ describe("postgres.js", () => {
       const bytes = Buffer.alloc(1_000_000, 0xa5);
       const [row] =
         await sql`select length(${text}::text)::int as n, md5(${text}::text) as m, md5(${bytes}::bytea) as b, ${bytes}::bytea as back`;
-      return { ...row, back: (row?.["back"] as Buffer).equals(bytes) };
+      return { ...row, back: bytes.equals(row?.["back"] as Buffer) };
     });
   });
 });
