@@ -28,7 +28,8 @@ http.all("/http/*", authenticate, async (context) => {
   const headers = new Headers(request.headers);
   headers.set(GRANT_HEADER, encodeGrant(grant.value));
   headers.set(TARGET_HEADER, encodeURIComponent((rest.startsWith("/") ? rest : `/${rest}`).toWellFormed()));
-  return sessionOf(context.env, session).fetch(new Request(request, { headers, redirect: "manual" }));
+  const { signal } = request;
+  return sessionOf(context.env, session).fetch(new Request(request, { headers, signal, redirect: "manual" }));
 });
 
 /** Path and query of a URL as they are written: the WHATWG parser would already have resolved dot segments. */
