@@ -197,6 +197,31 @@ export const LIMITS = {
     /** Sources that are counted at once. */
     sources: 10_000,
   },
+  saml: {
+    /** Characters of a response or an assertion, and tags in it. */
+    document: 256 << 10,
+    tags: 10_000,
+    /** Nesting of its elements. */
+    depth: 32,
+    /** Bits of a key that signs, at least. */
+    keyBits: 2048,
+    /** Logins begun at once, and assertions and logins remembered at once. */
+    requests: 20_000,
+    remembered: 100_000,
+  },
+  scim: {
+    /** Users and groups of one directory, and members of one group. */
+    users: 100_000,
+    groups: 10_000,
+    members: 50_000,
+    /** JSON of one user or group as it is stored. */
+    resource: 64 << 10,
+    /** Operations of one PATCH, and resources on one page. */
+    operations: 1_000,
+    page: 200,
+    /** Characters of a filter or a path. */
+    filter: 1_000,
+  },
   approvals: {
     /** Groups in one annotation. */
     groups: 10,
@@ -223,6 +248,11 @@ export const LIMITS = {
     sessionToken: 15 * 60_000,
     /** A task, from its start to its deadline. */
     task: 24 * 60 * 60_000,
+    /** A SAML login, from leaving for the provider to its answer, and the code that it gives to `sally`. */
+    samlRequest: 10 * 60_000,
+    samlCode: 60_000,
+    /** A SAML login, whatever the provider allows. */
+    samlSession: 24 * 60 * 60_000,
     /** A DPoP proof after it was made. */
     proof: 60_000,
     /** A new signing key is published this long before it signs. */

@@ -34,6 +34,12 @@ function collect(config: Config): Map<string, Named> {
   const items: Named[] = [
     ...(isDefault ? [] : [{ kind: "setting", key: "tokens", parts: toParts(config.tokens) }]),
     ...config.issuers.map(({ issuer, ...rest }) => ({ kind: "issuer", key: issuer, parts: toParts(rest) })),
+    ...config.saml.map(({ name, ...rest }) => ({ kind: "SAML provider", key: name, parts: toParts(rest) })),
+    ...config.directories.map(({ name, ...rest }) => ({
+      kind: "SCIM directory",
+      key: name,
+      parts: toParts(rest),
+    })),
     ...config.resources.map(({ name, ...rest }) => ({ kind: "resource", key: name, parts: toParts(rest) })),
     ...config.notifications.map(({ name, ...rest }) => ({
       kind: "notification",

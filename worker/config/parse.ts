@@ -7,11 +7,14 @@ import type { z } from "zod";
 import { LIMITS } from "../../wire/limits.ts";
 import { type Result, err, ok } from "../../wire/result.ts";
 import type { Issuer } from "../identity/issuer.ts";
+import type { SamlProvider } from "../identity/saml/provider.ts";
 import type { CheckedPolicy, ConfigError, PolicyEngine, PolicySource } from "../policy/cedar/engine.ts";
 import type { Resource } from "../policy/types.ts";
 import { explainIssue } from "./explain.ts";
 import { issuerShape, toIssuer } from "./issuer.ts";
 import { resourceShape, toResource } from "./resource.ts";
+import { samlShape, toSamlProvider } from "./saml.ts";
+import { type DirectorySettings, scimShape } from "./scim.ts";
 import type { NotificationTarget } from "../policy/notification.ts";
 import { notificationShape, toNotification } from "./notifications.ts";
 import { name } from "./shapes.ts";
@@ -24,6 +27,8 @@ export type { ConfigError } from "../policy/cedar/engine.ts";
 /** Plain data. */
 export type Config = {
   readonly issuers: readonly Issuer[];
+  readonly saml: readonly SamlProvider[];
+  readonly directories: readonly DirectorySettings[];
   readonly resources: readonly Resource[];
   readonly tokens: TokenSettings;
   readonly notifications: readonly NotificationTarget[];
@@ -37,7 +42,7 @@ export type ConfigChecks = {
   readonly expression?: (kind: "rows" | "mask", expression: string) => string | undefined;
 };
 
-const TOP_KEYS = ["issuers", "resources", "tokens", "notifications"] as const;
+const TOP_KEYS = ["issuers", "saml", "scim", "resources", "tokens", "notifications"] as const;
 
 /** Parses and checks all files (path → text). The engine is only asked to check, not to load. */
 export function parseConfig(
@@ -64,9 +69,15 @@ export function parseConfig(
   const checked = engine.check(policies);
   if (!checked.ok) errors.push(...checked.error);
   else errors.push(...unknownResources(checked.value, [...reader.declared]));
+  for (const { settings, lost } of reader.directories.values()) {
+    const known = [...reader.issuers.keys(), ...[...reader.saml.values()].map(({ entityId }) => entityId)];
+    if (!known.includes(settings.issuer)) errors.push(lost);
+  }
   if (errors.length > 0 || !checked.ok) return err(errors.toSorted(byPlace));
   return ok({
     issuers: [...reader.issuers.values()],
+    saml: [...reader.saml.values()],
+    directories: [...reader.directories.values()].map(({ settings }) => settings),
     resources: [...reader.resources.values()],
     tokens: reader.tokens.value ?? DEFAULT_TOKENS,
     notifications: [...reader.notifications.values()],
@@ -105,6 +116,9 @@ function unknownResources(policies: readonly CheckedPolicy[], known: readonly st
 
 type Reader = {
   readonly issuers: Map<string, Issuer>;
+  readonly saml: Map<string, SamlProvider>;
+  /** Each with the error that it gives should its issuer not be there. */
+  readonly directories: Map<string, { readonly settings: DirectorySettings; readonly lost: ConfigError }>;
   readonly resources: Map<string, Resource>;
   readonly tokens: { value: TokenSettings | undefined };
   readonly notifications: Map<string, NotificationTarget>;
@@ -116,6 +130,8 @@ type Reader = {
 /** Collects what YAML files define, over all of them, and what is wrong with it. */
 function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
   const issuers = new Map<string, Issuer>();
+  const saml: Reader["saml"] = new Map();
+  const directories: Reader["directories"] = new Map();
   const resources = new Map<string, Resource>();
   const declared = new Set<string>();
   const tokens: Reader["tokens"] = { value: undefined };
@@ -164,6 +180,35 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
     issuers.set(parsed.issuer, toIssuer(parsed));
   };
 
+  const readSaml = (yaml: YamlFile, key: string, value: unknown): void => {
+    const path = ["saml", key];
+    if (!checkName(yaml, key, path)) return;
+    const parsed = parse(yaml, samlShape, value, path, errors);
+    if (parsed === undefined || !define(yaml, "SAML provider", key, path)) return;
+    // Policies know an issuer by this name, whatever it speaks.
+    if (!define(yaml, "issuer", parsed.entityId, [...path, "entityId"])) return;
+    saml.set(key, toSamlProvider(key, parsed));
+  };
+
+  const readDirectory = (yaml: YamlFile, key: string, value: unknown): void => {
+    const path = ["scim", key];
+    if (!checkName(yaml, key, path)) return;
+    const parsed = parse(yaml, scimShape, value, path, errors);
+    if (parsed === undefined || !define(yaml, "SCIM directory", key, path)) return;
+    const at = [...path, "issuer"];
+    if (!define(yaml, "directory of the issuer", parsed.issuer, at)) return;
+    for (const token of parsed.tokens) define(yaml, "token", token, [...path, "tokens"]);
+    const lost = yaml.errorAtValue(at, `there is no issuer or SAML provider "${parsed.issuer}"`);
+    directories.set(key, { settings: { name: key, ...parsed }, lost });
+  };
+
+  const checkName = (yaml: YamlFile, key: string, path: YamlPath): boolean => {
+    const named = name.safeParse(key);
+    if (named.success) return true;
+    errors.push(yaml.errorAtKey(path, `"${key}": ${named.error.issues[0]?.message ?? "not a name"}`));
+    return false;
+  };
+
   const readNotification = (yaml: YamlFile, index: number, value: unknown): void => {
     const path = ["notifications", index];
     const parsed = parse(yaml, notificationShape, value, path, errors);
@@ -173,6 +218,8 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
 
   return {
     issuers,
+    saml,
+    directories,
     resources,
     tokens,
     notifications,
@@ -198,6 +245,10 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
           if (Array.isArray(part)) {
             part.forEach((entry: unknown, index) => readNotification(yaml.value, index, entry));
           } else if (part !== null) errors.push(errorAtValue([key], "must be a list of those to tell"));
+        } else if (key === "saml" || key === "scim") {
+          const readOne = key === "saml" ? readSaml : readDirectory;
+          if (isRecord(part)) Object.entries(part).forEach(([k, v]) => readOne(yaml.value, k, v));
+          else if (part !== null) errors.push(errorAtValue([key], "must map a name to each"));
         } else if (key === "tokens") {
           const settings = parse(yaml.value, tokensShape, part, [key], errors);
           if (settings !== undefined && define(yaml.value, "setting", key, [key])) tokens.value = settings;

@@ -36,7 +36,8 @@ export function toPrincipal(issuer: Issuer, claims: Claims): Result<Principal, C
   });
 }
 
-function isName(value: unknown): value is string {
+/** A name that can be shown faithfully. */
+export function isName(value: unknown): value is string {
   return (
     typeof value === "string" &&
     value !== "" &&

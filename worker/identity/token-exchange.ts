@@ -11,12 +11,15 @@ export const TOKEN_EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exch
 export const ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token";
 export const ID_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:id_token";
 export const JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt";
+export const SAML_TYPE = "urn:ietf:params:oauth:token-type:saml2";
+/** What `sally login` through SAML gave: it stands for that login. */
+export const LOGIN_TYPE = "urn:ietf:params:oauth:token-type:refresh_token";
 
 /**
  * `access_token` is a session token of ours or a provider's access token in JWT form (RFC 9068); which of
  * them a token is says its own type, so that neither can be given out for the other.
  */
-export const TOKEN_TYPES = [ID_TOKEN_TYPE, ACCESS_TOKEN_TYPE, JWT_TYPE] as const;
+export const TOKEN_TYPES = [ID_TOKEN_TYPE, ACCESS_TOKEN_TYPE, JWT_TYPE, SAML_TYPE, LOGIN_TYPE] as const;
 
 export type TypedToken = { readonly token: string; readonly type: (typeof TOKEN_TYPES)[number] };
 
@@ -32,6 +35,7 @@ export type TokenExchangeRequest = {
 
 type OAuthErrorCode =
   | "invalid_request"
+  | "invalid_grant"
   | "invalid_target"
   | "invalid_scope"
   | "invalid_authorization_details"

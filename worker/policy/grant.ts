@@ -145,6 +145,17 @@ export function tokenOf(grant: Grant): VerifiedToken {
   };
 }
 
+/** The grant with somebody in it who is in exactly these groups. */
+export function withGroups(
+  grant: Grant,
+  whom: Pick<Principal, "issuer" | "subject">,
+  groups: readonly string[],
+): Grant {
+  const change = (party: Principal): Principal =>
+    party.issuer === whom.issuer && party.subject === whom.subject ? { ...party, groups } : party;
+  return { ...grant, principal: change(grant.principal), actors: grant.actors.map(change) };
+}
+
 /** The grant without groups that somebody in it has left. */
 export function withoutGroups(
   grant: Grant,

@@ -12,6 +12,8 @@ import { identity } from "./identity.ts";
 import { http } from "./http.ts";
 import { oauth } from "./oauth.ts";
 import { answer, problem } from "./problem.ts";
+import { saml } from "./saml.ts";
+import { scim } from "./scim.ts";
 import { sockets } from "./sockets.ts";
 
 export const app = new Hono<{ Bindings: Bindings }>();
@@ -36,6 +38,8 @@ app.route("/", config);
 app.route("/", approvals);
 app.route("/", api);
 app.route("/", identity);
+app.route("/", saml);
+app.route("/", scim);
 
 // Last: any address below /console that is nothing else is a page.
 app.route("/", consoleFiles);

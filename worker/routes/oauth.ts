@@ -1,6 +1,7 @@
 /** Tokens: exchange (RFC 8693), metadata (RFC 8414), public keys, and where people may log in. */
 import { Hono } from "hono";
 import { type Bindings, controlOf, readSettings } from "../env.ts";
+import { CODE_GRANT } from "../identity/code-grant.ts";
 import { DETAILS_TYPE, showDetails } from "../identity/authorization-details.ts";
 import { PROOF_ALGORITHMS, verifyProof } from "../identity/proof.ts";
 import { ACCESS_TOKEN_TYPE, TOKEN_EXCHANGE_GRANT, oauthError } from "../identity/token-exchange.ts";
@@ -23,7 +24,8 @@ oauth.get("/.well-known/oauth-authorization-server", (context) => {
     issuer: publicUrl,
     token_endpoint: `${publicUrl}/oauth/token`,
     jwks_uri: `${publicUrl}/.well-known/jwks.json`,
-    grant_types_supported: [TOKEN_EXCHANGE_GRANT],
+    grant_types_supported: [TOKEN_EXCHANGE_GRANT, CODE_GRANT],
+    code_challenge_methods_supported: ["S256"],
     token_endpoint_auth_methods_supported: ["none"],
     response_types_supported: [],
     authorization_details_types_supported: [DETAILS_TYPE],
@@ -32,7 +34,7 @@ oauth.get("/.well-known/oauth-authorization-server", (context) => {
 });
 
 oauth.get("/v1/login", async (context) =>
-  context.json({ issuers: await controlOf(context.env).loginIssuers() }, 200, {
+  context.json(await controlOf(context.env).loginIssuers(), 200, {
     "cache-control": "no-store",
   }),
 );
@@ -71,7 +73,7 @@ oauth.post("/oauth/token", async (context) => {
 });
 
 /** RFC 8693 section 2.2.1, with RFC 9396 section 7 for a task's token. */
-export function tokenAnswer({ token, expiresAt, proofKey, task }: Issued): object {
+export function tokenAnswer({ token, expiresAt, proofKey, task, login }: Issued): object {
   return {
     access_token: token,
     issued_token_type: ACCESS_TOKEN_TYPE,
@@ -83,6 +85,13 @@ export function tokenAnswer({ token, expiresAt, proofKey, task }: Issued): objec
           authorization_details: showDetails(task.terms),
           task: task.id,
           task_deadline: time(task.terms.deadline),
+        }),
+    ...(login === undefined
+      ? {}
+      : {
+          refresh_token: login.token,
+          refresh_expires_in: Math.max(1, Math.floor((login.endsAt - Date.now()) / 1000)),
+          name: login.principal.name,
         }),
   };
 }

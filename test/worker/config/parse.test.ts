@@ -97,7 +97,16 @@ describe("a configuration", () => {
 
   it("may be empty, and a file may be", () => {
     const tokens = { requireProof: false, rotateKeys: 30 * 86_400_000 };
-    expect(good({})).toEqual({ issuers: [], resources: [], tokens, policies: [], checkedPolicies: [] });
+    expect(good({})).toEqual({
+      issuers: [],
+      saml: [],
+      notifications: [],
+      directories: [],
+      resources: [],
+      tokens,
+      policies: [],
+      checkedPolicies: [],
+    });
     expect(
       good({ "a.yaml": "", "b.yaml": "# nothing\n", "c.yaml": "resources:\nissuers:\n", "d.cedar": "" })
         .resources,
@@ -107,10 +116,13 @@ describe("a configuration", () => {
 
 describe("an error", () => {
   it.each([
-    ["resorces: {}", `1:1: unknown key "resorces" (did you mean "resources"?); allowed: issuers, resources, tokens`],
+    [
+      "resorces: {}",
+      `1:1: unknown key "resorces" (did you mean "resources"?); allowed: issuers, saml, scim, resources, tokens, notifications`,
+    ],
     ["resources: []", "1:12: must map the name of each resource to what it is"],
     ["issuers: {}", "1:10: must be a list of identity providers"],
-    ["- a", "1:1: must be a mapping with the keys issuers, resources, tokens"],
+    ["- a", "1:1: must be a mapping with the keys issuers, saml, scim, resources, tokens, notifications"],
     [
       RESOURCE.replace("protocol: postgres", "protocl: postgres"),
       `3:5: unknown key "protocl" (did you mean "protocol"?); allowed: protocol, connector,`,

@@ -48,7 +48,7 @@ describe("a token request", () => {
     ["a huge subject token", { subject_token: "x".repeat(70_000) }, "invalid_request"],
     [
       "an unknown token type",
-      { subject_token_type: "urn:ietf:params:oauth:token-type:saml2" },
+      { subject_token_type: "urn:ietf:params:oauth:token-type:saml1" },
       "invalid_request",
     ],
     [

@@ -6,9 +6,11 @@ import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { DetailsRequest, TaskRequest } from "../../identity/authorization-details.ts";
+import { CODE_GRANT, codeRefused, parseCodeGrant } from "../../identity/code-grant.ts";
 import { type IdentityRefusal, verifyIdentityToken } from "../../identity/identity-token.ts";
 import type { KeySource } from "../../identity/key-source.ts";
 import type { Proof } from "../../identity/proof.ts";
+import { readSamlAssertion } from "../../identity/saml/response.ts";
 import {
   type SessionToken,
   claimsSessionToken,
@@ -18,7 +20,10 @@ import {
 } from "../../identity/session-token.ts";
 import {
   ID_TOKEN_TYPE,
+  LOGIN_TYPE,
   type OAuthError,
+  SAML_TYPE,
+  TOKEN_EXCHANGE_GRANT,
   type TypedToken,
   detailsRefused,
   oauthError,
@@ -31,9 +36,11 @@ import type { VerifiedToken } from "../../policy/grant.ts";
 import { type TaskStep, type TaskTerms, narrow, roomBelow } from "../../policy/task.ts";
 import type { Principal } from "../../policy/types.ts";
 import { identifier } from "../identifiers.ts";
+import { Directory } from "./directory.ts";
 import type { SigningKeys } from "./keys.ts";
 import { FailureCounts, UsedProofs } from "./proofs.ts";
 import { Revocations } from "./revocations.ts";
+import { SamlLogins } from "./saml.ts";
 import { type Task, Tasks } from "./tasks.ts";
 import type { Configuration } from "./types.ts";
 
@@ -45,7 +52,14 @@ export type ExchangeContext = {
   readonly source?: string;
 };
 
-export type Issued = SessionToken & { readonly proofKey?: string; readonly task?: Task };
+export type Issued = SessionToken & {
+  readonly proofKey?: string;
+  readonly task?: Task;
+  readonly login?: IssuedLogin;
+};
+
+/** What a code was redeemed for besides: stands for the login until `endsAt`, milliseconds since the epoch. */
+export type IssuedLogin = { readonly token: string; readonly principal: Principal; readonly endsAt: number };
 
 /** A subject or an actor, verified. */
 type Party = {
@@ -70,6 +84,8 @@ const HOUR = 60 * 60_000;
 export class Identity {
   readonly tasks: Tasks;
   readonly revocations: Revocations;
+  readonly saml: SamlLogins;
+  readonly directory: Directory;
   readonly #host: IdentityHost;
   readonly #proofs: UsedProofs;
   readonly #failures = new FailureCounts();
@@ -78,6 +94,8 @@ export class Identity {
     this.#host = host;
     this.tasks = new Tasks(host.sql);
     this.revocations = new Revocations(host.sql);
+    this.saml = new SamlLogins(host.sql);
+    this.directory = new Directory(host.sql);
     this.#proofs = new UsedProofs(host.sql);
   }
 
@@ -97,16 +115,31 @@ export class Identity {
     if (!tasks.ok) return tasks;
     const { actors = [], issuedAt } = token;
     const above = tasks.value.flatMap((step) => [step.principal, ...step.actors]);
-    for (const party of [token.principal, ...actors, ...above]) {
-      if (this.revocations.refuses(party, issuedAt)) return err(revoked(party));
+    const gone = above.find((party) => this.current(party, issuedAt) === undefined);
+    if (gone !== undefined) return err(revoked(gone));
+    const current: Principal[] = [];
+    for (const party of [token.principal, ...actors]) {
+      const standing = this.current(party, issuedAt);
+      if (standing === undefined) return err(revoked(party));
+      current.push(standing);
     }
-    const current = (party: Principal): Principal => this.revocations.current(party, issuedAt);
+    const [principal = token.principal, ...acting] = current;
     return ok({
       ...token,
-      principal: current(token.principal),
-      ...(actors.length === 0 ? {} : { actors: actors.map(current) }),
+      principal,
+      ...(actors.length === 0 ? {} : { actors: acting }),
       ...(token.task === undefined ? {} : { tasks: tasks.value }),
     });
+  }
+
+  /**
+   * The principal as it stands now, for a token that was issued then; undefined for whom nothing is issued any
+   * more. Where a directory says the groups of an issuer's people, their tokens do not.
+   */
+  current(principal: Principal, issuedAt: number): Principal | undefined {
+    if (this.revocations.refuses(principal, issuedAt)) return undefined;
+    const listed = this.directory.current(principal, this.#host.config()?.directories ?? []);
+    return listed === undefined ? undefined : this.revocations.current(listed, issuedAt);
   }
 
   #proven(token: VerifiedToken, proof: Proof | undefined, now: number): Result<void, Refusal> {
@@ -132,9 +165,27 @@ export class Identity {
         oauthError("temporarily_unavailable", `too many refused requests; try again in ${wait} s`, 429),
       );
     }
-    const issued = await this.#exchange(form, context, now);
+    const isCode = new URLSearchParams(form).get("grant_type") === CODE_GRANT;
+    const issued = await (isCode ? this.#redeem(form, context, now) : this.#exchange(form, context, now));
     if (!issued.ok && issued.error.status === 400) this.#failures.failed(context.source, now);
     return issued;
+  }
+
+  /** A login's code for a token that stands for the login, and a first session token. */
+  async #redeem(form: string, context: ExchangeContext, now: number): Promise<Result<Issued, OAuthError>> {
+    const grant = parseCodeGrant(new URLSearchParams(form));
+    if (!grant.ok) return grant;
+    const redeemed = this.saml.redeem(grant.value, context.proof?.key, now);
+    if (redeemed === undefined) return err(codeRefused());
+    const { token, login } = redeemed;
+    const exchange = {
+      grant_type: TOKEN_EXCHANGE_GRANT,
+      subject_token: token,
+      subject_token_type: LOGIN_TYPE,
+    };
+    const issued = await this.#exchange(new URLSearchParams(exchange).toString(), context, now);
+    if (!issued.ok) return issued;
+    return ok({ ...issued.value, login: { token, principal: login.principal, endsAt: login.endsAt } });
   }
 
   async #exchange(form: string, context: ExchangeContext, now: number): Promise<Result<Issued, OAuthError>> {
@@ -190,16 +241,41 @@ export class Identity {
         return refused("proof_missing");
       return ok({ token: good.value, expiresAt: good.value.expiresAt });
     }
+    if (type === LOGIN_TYPE) return this.#loginParty(token, proof, now);
+    if (type === SAML_TYPE) return this.#assertionParty(token, now);
     const { keySource } = this.#host;
     const verified = await verifyIdentityToken(token, this.#host.config()?.issuers ?? [], keySource, now);
     if (!verified.ok) return refused(verified.error.problem, verified.error.problem);
     const { principal, issuedAt, expiresAt } = verified.value;
-    if (this.revocations.refuses(principal, issuedAt)) return refused("principal_revoked");
-    this.#host.seen(principal, issuedAt);
-    return ok({
-      token: { principal: this.revocations.current(principal, issuedAt), resources: null },
-      expiresAt,
-    });
+    return this.#party(principal, issuedAt, expiresAt);
+  }
+
+  /** What `sally login` through a SAML provider left, as long as that provider is trusted. */
+  #loginParty(token: string, proof: Proof | undefined, now: number): Result<Party, OAuthError> {
+    const login = this.saml.login(token, now);
+    if (login === undefined) return refused("login_unknown");
+    if (login.proofKey !== undefined && login.proofKey !== proof?.key) return refused("proof_missing");
+    const trusted = this.#host
+      .config()
+      ?.saml.some(({ name, entityId }) => name === login.provider && entityId === login.principal.issuer);
+    if (trusted !== true) return refused("issuer_unknown");
+    return this.#party(login.principal, login.issuedAt, login.endsAt);
+  }
+
+  /** RFC 7522: an assertion for the token endpoint, once. */
+  #assertionParty(token: string, now: number): Result<Party, OAuthError> {
+    const { config, gateway } = this.#host;
+    const read = readSamlAssertion(token, config()?.saml ?? [], gateway(), now);
+    if (!read.ok) return refused(read.error);
+    if (!this.saml.useAssertion(read.value, now)) return refused("assertion_replayed");
+    return this.#party(read.value.principal, read.value.issuedAt, read.value.endsAt);
+  }
+
+  #party(principal: Principal, issuedAt: number, expiresAt: number): Result<Party, OAuthError> {
+    const current = this.current(principal, issuedAt);
+    if (current === undefined) return refused("principal_revoked");
+    this.#host.seen(current, issuedAt);
+    return ok({ token: { principal: current, resources: null }, expiresAt });
   }
 
   /** The one place where tokens are made. */

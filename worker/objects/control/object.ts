@@ -21,7 +21,11 @@ import { parseConnectorKey } from "../../identity/connector-token.ts";
 import { createKeySource } from "../../identity/key-source.ts";
 import { SECRET_BYTES, joinTokenHash, newJoinToken, useJoinToken } from "../../identity/secrets.ts";
 import type { DetailsRequest } from "../../identity/authorization-details.ts";
+import type { LoginRequest } from "../../identity/code-grant.ts";
 import type { Proof } from "../../identity/proof.ts";
+import type { SamlIdentity } from "../../identity/saml/assertion.ts";
+import type { SamlProvider } from "../../identity/saml/provider.ts";
+import type { ScimError } from "../../identity/scim/messages.ts";
 import type { SigningKey, VerificationKey } from "../../identity/session-token.ts";
 import type { OAuthError, TypedToken } from "../../identity/token-exchange.ts";
 import type { VerifiedToken } from "../../policy/grant.ts";
@@ -41,6 +45,8 @@ import { mintIdentityAssertion } from "../../identity/identity-assertion.ts";
 import { type SshHostKey, generateSshHostKey, hostKeyLine } from "../../identity/ssh-host-key.ts";
 import { type ExchangeContext, Identity, type Issued, revoked } from "./identity.ts";
 import { type KeyStatus, SigningKeys } from "./keys.ts";
+import type { LoginOutcome } from "./saml.ts";
+import { type ScimAnswer, type ScimRequest, ScimService } from "./scim.ts";
 import { type DeliveryStatus, Outbox } from "./outbox.ts";
 import { People } from "./people.ts";
 import type { PrincipalName, Revocation } from "./revocations.ts";
@@ -65,6 +71,8 @@ const RECONCILE_MS = 15 * 60_000;
 /** Differs in every process: a new one means that sessions may have died with the old one. */
 let processMark: string | undefined;
 
+export type ScimResult = Result<ScimAnswer, ScimError>;
+
 export class ControlObject extends DurableObject<Bindings> {
   readonly #approvals: Approvals;
   readonly #desk: ApprovalDesk;
@@ -76,6 +84,7 @@ export class ControlObject extends DurableObject<Bindings> {
   readonly #log: Recorder;
   readonly #keys: SigningKeys;
   readonly #identity: Identity;
+  readonly #scim: ScimService;
   #config: Configuration | undefined;
   #sshHostKey!: SshHostKey; // Set by the constructor's blockConcurrencyWhile, before anything else runs.
 
@@ -111,10 +120,7 @@ export class ControlObject extends DurableObject<Bindings> {
       targets: () => this.#config?.notifications ?? [],
       secret: (name) => readSecret(env, name),
       people: this.#people,
-      current: (principal, at) => {
-        const { revocations } = this.#identity;
-        return revocations.refuses(principal, at) ? undefined : revocations.current(principal, at);
-      },
+      current: (principal, at) => this.#identity.current(principal, at),
       decide: (principal, id, verdict) => this.decideApproval(principal, id, verdict),
       link: (approval) => approvalAddress(env, approval),
       later: (work) => this.ctx.waitUntil(work),
@@ -132,6 +138,7 @@ export class ControlObject extends DurableObject<Bindings> {
       record: (body) => this.#record(body),
       seen: (principal, at) => this.#people.seen(principal, at),
     });
+    this.#scim = new ScimService(this.#identity.directory, (body) => this.#record(body));
     void ctx.blockConcurrencyWhile(async () => {
       await this.#keys.prepare(this.#earlierKey(), Date.now());
       await this.#loadSshHostKey();
@@ -174,11 +181,62 @@ export class ControlObject extends DurableObject<Bindings> {
     return hostKeyLine(this.#sshHostKey);
   }
 
-  /** Where people may log in: issuers that have a client for `sally`. */
-  loginIssuers(): { issuer: string; clientId: string; scopes: readonly string[] }[] {
-    return (this.#config?.issuers ?? []).flatMap(({ issuer, clientId, scopes }) =>
-      clientId === undefined ? [] : [{ issuer, clientId, scopes }],
-    );
+  /** Where people may log in: issuers that have a client for `sally`, and names of SAML providers. */
+  loginIssuers(): {
+    issuers: { issuer: string; clientId: string; scopes: readonly string[] }[];
+    saml: { name: string; entityId: string }[];
+  } {
+    const { issuers = [], saml = [] } = this.#config ?? {};
+    return {
+      issuers: issuers.flatMap(({ issuer, clientId, scopes }) =>
+        clientId === undefined ? [] : [{ issuer, clientId, scopes }],
+      ),
+      saml: saml.map(({ name, entityId }) => ({ name, entityId })),
+    };
+  }
+
+  samlProvider(name: string): SamlProvider | undefined {
+    return this.#config?.saml.find((provider) => provider.name === name);
+  }
+
+  /** Identifier of the request with which a browser is sent to the provider. */
+  beginSamlLogin(provider: string, request: LoginRequest): Result<string, Refusal> {
+    const id = this.#identity.saml.begin(provider, request, Date.now());
+    if (id !== undefined) return ok(id);
+    return err(refusal("over_limit", "too many logins are under way; try again in some minutes"));
+  }
+
+  /** Takes an identity from a verified response; where the browser goes with its code, undefined when refused. */
+  finishSamlLogin(provider: string, identity: SamlIdentity): LoginOutcome | undefined {
+    const finished = this.#identity.saml.finish(provider, identity, Date.now());
+    const { principal, assertion, request } = identity;
+    if (!finished.ok) {
+      console.warn(`saml response refused: ${finished.error}`);
+      return undefined;
+    }
+    this.#record({ type: "login", provider, principal, assertion, request });
+    return finished.value;
+  }
+
+  /** A SCIM request with a token of this SHA-256 (hexadecimal); undefined when no directory knows the token. */
+  async scim(tokenHash: string, request: ScimRequest | undefined): Promise<ScimResult | undefined> {
+    const settings = this.#config?.directories.find(({ tokens }) => tokens.includes(tokenHash));
+    if (settings === undefined) return undefined;
+    if (request === undefined) return ok({ status: 204 });
+    const handled = this.#scim.handle(settings, request, Date.now());
+    if (!handled.ok) return handled;
+    const { issuer, name } = settings;
+    // Answered when everybody concerned has been told: a client that hears of success may rely on it.
+    for (const { subject, groups } of handled.value.effects) {
+      const whom = { issuer, subject };
+      if (groups !== undefined) {
+        await this.#eachSession(principalLink(whom), async (session) => session.setGroups(whom, groups));
+      } else {
+        const reason = `not active in the directory ${name}`;
+        await this.removePrincipal(whom, `scim ${name}`, { blocks: false, reason });
+      }
+    }
+    return ok(handled.value.answer);
   }
 
   /** RFC 8693: a token of a configured issuer, or of ours, for one of ours. `form` is the request's body. */

@@ -37,6 +37,7 @@ import {
   mintGrant,
   renewGrant,
   tokenOf,
+  withGroups,
   withoutGroups,
 } from "../../policy/grant.ts";
 import type { Decision, Operation, Principal, Resource } from "../../policy/types.ts";
@@ -410,6 +411,18 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       if (this.#phase !== "started") return;
       this.#saveMeta("grant", JSON.stringify(this.#grant));
       this.record({ type: "left_groups", issuer: whom.issuer, subject: whom.subject, groups });
+      this.#driver?.configChanged();
+    });
+  }
+
+  /** Somebody in its authority is in these groups now, and in no other; counts from the next operation on. */
+  setGroups(whom: Pick<Principal, "issuer" | "subject">, groups: readonly string[]): void {
+    this.turn(() => {
+      if (this.#grant === undefined || this.#phase === "ended") return;
+      this.#grant = withGroups(this.#grant, whom, groups);
+      if (this.#phase !== "started") return;
+      this.#saveMeta("grant", JSON.stringify(this.#grant));
+      this.record({ type: "groups", issuer: whom.issuer, subject: whom.subject, groups });
       this.#driver?.configChanged();
     });
   }
