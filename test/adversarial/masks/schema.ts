@@ -73,6 +73,11 @@ CREATE TABLE public.wallets (id integer, iban text NOT NULL) PARTITION BY RANGE 
 CREATE TABLE public.wallets_low PARTITION OF public.wallets FOR VALUES FROM ('A') TO ('N');
 CREATE TABLE public.wallets_high PARTITION OF public.wallets FOR VALUES FROM ('N') TO ('Z');
 
+CREATE TABLE public.badges (id integer PRIMARY KEY, code text UNIQUE, bearer text);
+CREATE TABLE public.doors (
+  id integer PRIMARY KEY, code text REFERENCES public.badges (code) DEFERRABLE INITIALLY DEFERRED
+);
+
 CREATE TABLE public.products (id integer PRIMARY KEY, name text NOT NULL, price numeric NOT NULL);
 CREATE TABLE public.audit (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text, at timestamptz DEFAULT now());
 
@@ -180,6 +185,8 @@ INSERT INTO public.vault VALUES ${rows((i) => vault(v, i), 8)};
 INSERT INTO public.members SELECT n, n % 4,
   ${v === 0 ? "lpad((n * 7919 % 1000)::text, 6, '0')" : "lpad((n * 104729 % 997)::text, 9, '5')"} || lpad(n::text, 4, '0'),
   ${v === 0 ? "'1' || n" : "'2' || (500 - n)"}, n % 2 = 0, n, repeat('x', 300) FROM generate_series(1, 200) n;
+INSERT INTO public.badges SELECT n, '${v === 0 ? "A" : "ZZ"}' || n, 'b' || n FROM generate_series(1, 5) n;
+INSERT INTO public.doors SELECT n, '${v === 0 ? "A" : "ZZ"}' || n FROM generate_series(1, 5) n;
 INSERT INTO public.wallets SELECT n,
   ${v === 0 ? "CASE WHEN n % 2 = 0 THEN 'B' ELSE 'R' END" : "CASE WHEN n % 3 = 0 THEN 'D' ELSE 'S' END"} || n
   FROM generate_series(1, 10) n;
@@ -206,6 +213,7 @@ export const MASKS: readonly ColumnMask[] = [
   mask("members.code", "last4"),
   mask("members.pin", "full"),
   mask("wallets.iban", "full"),
+  mask("badges.code", "full"),
   mask("vault.small", "full"),
   mask("vault.whole", "round", { step: 100_000_000 }),
   mask("vault.large", "last4"),

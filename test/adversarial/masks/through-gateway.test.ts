@@ -83,9 +83,13 @@ describe.each(["simple", "binary"] as const)("%s protocol", (mode) => {
     let answered = 0;
     for (const family of FAMILIES) {
       for (const one of family.cases) {
-        const [first, second] = [await deliver(sessions[0], one, mode), await deliver(sessions[1], one, mode)];
+        const [first, second] = [
+          await deliver(sessions[0], one, mode),
+          await deliver(sessions[1], one, mode),
+        ];
         const difference = differenceOf(first, second);
-        if (difference !== undefined) differences.push(`${family.name}: ${JSON.stringify(one)}: ${difference}`);
+        if (difference !== undefined)
+          differences.push(`${family.name}: ${JSON.stringify(one)}: ${difference}`);
         answered += first.filter(({ error }) => error === undefined).length;
       }
     }
@@ -102,10 +106,7 @@ it("gives who may reveal exactly what the database gives", async () => {
   for (const { relation, schema } of MASKS) {
     const sql = `SELECT * FROM ${schema}.${relation} ORDER BY 1 LIMIT 20`;
     for (const mode of ["simple", "binary"] as const) {
-      const difference = differenceOf(
-        [await direct.run(sql, mode)],
-        [await revealed.run(sql, mode)],
-      );
+      const difference = differenceOf([await direct.run(sql, mode)], [await revealed.run(sql, mode)]);
       if (difference !== undefined) differences.push(`${sql}: ${difference}`);
     }
   }

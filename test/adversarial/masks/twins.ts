@@ -3,7 +3,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { startPostgres } from "../../../scripts/lib/postgres.ts";
+import { debianPostgres, startPostgres } from "../../../scripts/lib/postgres.ts";
 import type { Catalogue } from "../../../wire/postgres/catalogue.ts";
 import { createMasker } from "../../../worker/policy/masks/masker.ts";
 import type { Masker, Reveals } from "../../../worker/policy/masks/types.ts";
@@ -30,7 +30,11 @@ export type Twins = {
   stop(): Promise<void>;
 };
 
-export async function startTwins(binaries?: string): Promise<Twins> {
+/** TWINS_POSTGRES=15 runs on the distribution's server of that version instead of the embedded one. */
+export async function startTwins(): Promise<Twins> {
+  const major = process.env["TWINS_POSTGRES"];
+  const binaries = major === undefined ? undefined : debianPostgres(Number(major));
+  if (major !== undefined && binaries === undefined) throw new Error(`there is no PostgreSQL ${major} here`);
   const server = await startPostgres({
     dataDirectory: join(mkdtempSync(join(tmpdir(), "twins-")), "data"),
     superuserPassword: "twins",

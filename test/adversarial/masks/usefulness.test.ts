@@ -39,12 +39,15 @@ async function storeMasks({ connect, sql, masker }: Twins): Promise<void> {
   // Masks need not be unique, and a generated column has a mask of its own.
   await run("ALTER TABLE orders DROP CONSTRAINT orders_customer_email_fkey");
   await run("ALTER TABLE customers DROP CONSTRAINT customers_email_key");
+  await run("ALTER TABLE doors DROP CONSTRAINT doors_code_fkey");
+  await run("ALTER TABLE badges DROP CONSTRAINT badges_code_key");
   await run("ALTER TABLE customers ALTER ssn_digits DROP EXPRESSION");
   await run("ALTER DOMAIN tax_number DROP CONSTRAINT tax_number_check");
   await run("DROP INDEX members_team_code");
   await run("ALTER TABLE customers DISABLE TRIGGER ALL");
   const relations = new Map<string, string[]>([
     ["orders", ["customer_email"]],
+    ["doors", ["code"]],
     ["customers", ["ssn_digits"]],
   ]);
   for (const { relation, column } of MASKS) {

@@ -63,6 +63,18 @@ export function checkCondition(
   );
 }
 
+/** Functions whose answer the client decides, or which change something each time they run. */
+const CLIENTS = new Set([
+  "current_setting",
+  "set_config",
+  "nextval",
+  "setval",
+  "currval",
+  "lastval",
+  "pg_notify",
+  "pg_sleep",
+]);
+
 function checkExpression(
   text: string,
   parser: SqlParser,
@@ -90,7 +102,12 @@ function checkExpression(
       problem = reference(strings(fields["fields"]), typeof location === "number" ? location : 0);
     } else if (tag === "SubLink" || tag === "ParamRef" || tag === "?")
       problem = "it may hold no subquery and no parameter";
-    else if (tag === "FuncCall") problem = functionProblem(strings(fields["funcname"]), trusted);
+    else if (tag === "FuncCall") {
+      const name = strings(fields["funcname"]);
+      problem = functionProblem(name, trusted);
+      if (CLIENTS.has(name.at(-1) ?? ""))
+        problem ??= `${name.join(".")} gives what the client set or changes state`;
+    }
     return true;
   };
   const within = walk(value.tag, value.fields, visit);

@@ -193,6 +193,9 @@ function spread(
   return true;
 }
 
+/** Marks what closes parents only: a child with a filter can be read, through its filter. */
+const UP = "parent of ";
+
 function spreadRows(
   from: Building,
   children: readonly CatalogueRelation[],
@@ -207,14 +210,14 @@ function spreadRows(
   };
   for (const child of children) {
     for (const [key, filter] of from.filters) add(of(child).filters, key, filter);
-    for (const [key, closed] of from.closed) add(of(child).closed, key, closed);
+    for (const [key, closed] of from.closed) if (!key.startsWith(UP)) add(of(child).closed, key, closed);
   }
   for (const parent of parents) {
     for (const [key, filter] of from.filters) {
       // A filter came down from this very parent, or it hides rows that the parent would show.
       if (!of(parent).filters.has(key)) {
         const because = `rows of its child ${filter.origin.relation} are hidden by a filter that the parent does not have`;
-        add(of(parent).closed, key, { because, origin: filter.origin });
+        add(of(parent).closed, UP + key, { because, origin: filter.origin });
       }
     }
     for (const [key, closed] of from.closed) add(of(parent).closed, key, closed);

@@ -229,7 +229,8 @@ export class Rewriter {
 
   select(fields: Tree, outer: Scope): void {
     const scope = this.withClause(fields, outer);
-    if (fields["intoClause"] !== this.intoClause) this.cannot("SELECT INTO is not possible in this place");
+    if (fields["intoClause"] !== undefined && fields["intoClause"] !== this.intoClause)
+      this.cannot("SELECT INTO is not possible in this place");
     for (const side of ["larg", "rarg"]) {
       const query = object(fields[side]);
       if (query !== undefined) this.select(query, scope);

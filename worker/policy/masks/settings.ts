@@ -48,8 +48,18 @@ export function settingProblem(name: string, values: readonly string[]): string 
   if (lower === "client_min_messages" && values.some((value) => !QUIET_LEVELS.has(value.toLowerCase()))) {
     return "client_min_messages may be notice, warning or error where columns are masked";
   }
+  const required = REQUIRED[lower];
+  if (required !== undefined && values.some((value) => !required.has(value.toLowerCase()))) {
+    return `${lower} has to stay as it is where columns are masked: statements are read by it`;
+  }
   return undefined;
 }
+
+/** What the gateway's reading of a statement assumes. */
+const REQUIRED: Readonly<Record<string, ReadonlySet<string>>> = {
+  standard_conforming_strings: new Set(["on", "true", "yes", "1"]),
+  client_encoding: new Set(["utf8", "utf-8", "unicode"]),
+};
 
 /** `set_config` and `current_setting` by their argument, which has to be a constant to be judged. */
 export function settingCallProblem(parts: readonly string[], args: readonly unknown[]): string | undefined {

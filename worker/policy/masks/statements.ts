@@ -20,16 +20,8 @@ import { refusal } from "../../../wire/refusals.ts";
 
 /** Statements that neither read nor write rows, nor install code. */
 const HARMLESS = new Set([
-  ...["TransactionStmt", "DeallocateStmt", "ClosePortalStmt", "DiscardStmt", "UnlistenStmt", "NotifyStmt"],
-  ...[
-    "CheckPointStmt",
-    "ConstraintsSetStmt",
-    "DropStmt",
-    "LockStmt",
-    "CommentStmt",
-    "GrantStmt",
-    "GrantRoleStmt",
-  ],
+  ...["DeallocateStmt", "ClosePortalStmt", "DiscardStmt", "UnlistenStmt", "NotifyStmt"],
+  ...["CheckPointStmt", "DropStmt", "LockStmt", "CommentStmt", "GrantStmt", "GrantRoleStmt"],
   ...[
     "AlterDefaultPrivilegesStmt",
     "CreateRoleStmt",
@@ -105,6 +97,9 @@ export function walkStatement(rewriter: Rewriter, tag: string, fields: Fields): 
       if (text(fields["name"])?.toLowerCase().startsWith(OWN_SETTINGS))
         notSettable(rewriter, "the setting is the gateway's own");
       return;
+    case "TransactionStmt":
+    case "ConstraintsSetStmt":
+    // Deferred constraints and triggers speak at the end of the transaction.
     case "TruncateStmt":
     case "RefreshMatViewStmt":
       rewriter.errorsTell = true;

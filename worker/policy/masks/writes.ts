@@ -109,6 +109,12 @@ function checkTarget(rewriter: Rewriter, tag: string, fields: Tree, target: Targ
     refuseReads(rewriter, fields[clause], target, clause === "targetList" ? "SET" : "WHERE");
   }
   checkConstraints(rewriter, assigned(fields["targetList"]), target);
+  for (const clause of list(fields["mergeWhenClauses"])) {
+    const when = fieldsOf(clause, "MergeWhenClause");
+    // A row that MERGE inserts is wholly the client's own.
+    if (text(when?.["commandType"]) === "CMD_UPDATE")
+      checkConstraints(rewriter, assigned(when?.["targetList"]), target);
+  }
   if (applied.order === "sort") checkOrder(rewriter, tag, fields, target);
 }
 

@@ -136,6 +136,12 @@ export const shadows: Family = {
     { statements: ["SELECT * INTO t FROM customers", "SELECT * FROM t"] },
     {
       statements: [
+        "SELECT * INTO TEMP t FROM customers WHERE id IN (SELECT id FROM products)",
+        "SELECT * FROM t",
+      ],
+    },
+    {
+      statements: [
         "SELECT ssn INTO TEMP t FROM customers UNION SELECT name FROM products",
         "SELECT count(*) FROM t",
       ],

@@ -102,6 +102,18 @@ export const writes: Family = {
     "MERGE INTO products t USING customers s ON t.id = s.id AND s.ssn > '5' WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN DO NOTHING",
     "MERGE INTO customers t USING customers s ON t.id = s.id WHEN MATCHED AND s.ssn > '5' THEN UPDATE SET balance = 1",
     "TRUNCATE customers CASCADE",
+    { statements: ["BEGIN", "DELETE FROM badges WHERE id = 2", "COMMIT"], bare: true },
+    {
+      statements: ["BEGIN", "DELETE FROM badges WHERE id = 2", "SET CONSTRAINTS ALL IMMEDIATE", "ROLLBACK"],
+      bare: true,
+    },
+    { statements: ["BEGIN", "INSERT INTO doors VALUES (9, 'nothing')", "COMMIT"], bare: true },
+    "DELETE FROM badges WHERE id = 2",
+    "SELECT * FROM doors ORDER BY id",
+    "SELECT id FROM doors WHERE code LIKE 'A%'",
+    "UPDATE badges SET bearer = 'x' WHERE code = 'A1'",
+    "MERGE INTO members m USING products p ON m.id = p.id WHEN MATCHED THEN UPDATE SET team = 0",
+    "UPDATE members SET team = 0 WHERE id = 4",
   ],
 };
 
