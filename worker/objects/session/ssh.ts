@@ -12,6 +12,7 @@
 import { createHash } from "node:crypto";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import type { Result } from "../../../wire/result.ts";
 import { toBase64 } from "../../../wire/ssh/base64.ts";
 import { newSshMachine } from "../../../wire/ssh/machine-state.ts";
 import { stepSsh } from "../../../wire/ssh/machine.ts";
@@ -53,6 +54,7 @@ export class SshDriver implements SessionDriver {
   readonly #approvedOpens = new Set<number>();
   /** First reads and writes through a handle are recorded, the rest counted (see `#recordOperation`). */
   readonly #transfers = new Set<string>();
+  #dialing: Promise<Result<void, Refusal>> | undefined;
   #work: Work[] = [];
   #working = false;
   #starting = false;
@@ -287,7 +289,9 @@ export class SshDriver implements SessionDriver {
   async #open(id: number, target: SshTarget): Promise<void> {
     const channel = this.#newChannel(id, target);
     this.#channels.set(id, channel);
-    const dialed = await this.#host.dialBack();
+    // One dial-back serves all channels that are opened while it is under way.
+    this.#dialing ??= this.#host.dialBack().finally(() => (this.#dialing = undefined));
+    const dialed = await this.#dialing;
     this.#host.turn(() => {
       if (this.#ended) return;
       // The client may have closed it while the connector dialled.

@@ -1,0 +1,99 @@
+/** The real OpenSSH tools, led through the gateway by what `sally ssh-config` prints. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { OidcUserName } from "../../../scripts/lib/oidc-users.ts";
+import type { Stack } from "../../support/stack.ts";
+
+export type Ran = {
+  readonly code: number;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+  readonly text: string;
+};
+
+export type RunOptions = {
+  readonly input?: string | Uint8Array;
+  readonly cwd?: string;
+  readonly timeout?: number;
+  readonly env?: NodeJS.ProcessEnv;
+};
+
+export class SshUser {
+  readonly directory: string;
+  readonly configFile: string;
+  readonly #environment: NodeJS.ProcessEnv;
+
+  static async of(stack: Stack, user: OidcUserName): Promise<SshUser> {
+    const directory = await mkdtemp(join(tmpdir(), "sally-ssh-test-"));
+    const printed = await stack.sally(user, ["ssh-config"], { configHome: directory });
+    if (printed.code !== 0) throw new Error(printed.stderr);
+    const configFile = join(directory, "config");
+    await writeFile(configFile, `${printed.stdout}  ControlPath ${directory}/master\n`);
+    return new SshUser(directory, configFile, {
+      ...process.env,
+      SALLY_TOKEN_FILE: stack.tokenFiles[user],
+      LC_ALL: "C.UTF-8",
+    });
+  }
+
+  private constructor(directory: string, configFile: string, environment: NodeJS.ProcessEnv) {
+    this.directory = directory;
+    this.configFile = configFile;
+    this.#environment = environment;
+  }
+
+  start(program: string, args: readonly string[], options: RunOptions = {}): ChildProcess {
+    return spawn(program, [...args], {
+      env: { ...this.#environment, ...options.env },
+      cwd: options.cwd,
+      stdio: "pipe",
+    });
+  }
+
+  /** Runs ssh, scp, sftp, … with the configuration. */
+  run(program: "ssh" | "scp" | "sftp", args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+    return this.any(program, ["-F", this.configFile, ...args], options);
+  }
+
+  /** A command on `web-1`. */
+  exec(command: string, options: RunOptions = {}): Promise<Ran> {
+    return this.run("ssh", ["web-1", command], options);
+  }
+
+  /** A program that starts ssh itself. */
+  any(program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+    const child = this.start(program, args, options);
+    const out: Buffer[] = [];
+    const err: Buffer[] = [];
+    child.stdout?.on("data", (chunk: Buffer) => out.push(chunk));
+    child.stderr?.on("data", (chunk: Buffer) => err.push(chunk));
+    child.stdin?.on("error", () => undefined);
+    child.stdin?.end(options.input ?? "");
+    const timer = setTimeout(() => child.kill("SIGKILL"), options.timeout ?? 60_000);
+    return new Promise((resolve, reject) => {
+      child.once("error", reject);
+      child.once("close", (code) => {
+        clearTimeout(timer);
+        const stdout = Buffer.concat(out);
+        resolve({
+          code: code ?? 128,
+          stdout,
+          stderr: Buffer.concat(err).toString(),
+          text: stdout.toString(),
+        });
+      });
+    });
+  }
+
+  async dispose(): Promise<void> {
+    await this.any("ssh", ["-F", this.configFile, "-O", "exit", "web-1"]).catch(() => undefined);
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
