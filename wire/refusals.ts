@@ -46,6 +46,7 @@ export const REFUSALS = {
   approval_denied: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   approval_expired: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   approval_withdrawn: { http: 409, sqlstate: "57014", exit: EXIT.denied },
+  config_changed: { http: 409, sqlstate: "55000", exit: EXIT.failed },
   approval_not_pending: { http: 409, sqlstate: "55000", exit: EXIT.failed },
   approval_own_request: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   approval_not_reviewer: { http: 403, sqlstate: "42501", exit: EXIT.denied },

@@ -5,7 +5,7 @@
 import cedarModule from "@cedar-policy/cedar-wasm/web/cedar_wasm_bg.wasm";
 import parserModule from "libpg-query/libpg-query.wasm";
 import parserFactory from "../../node_modules/libpg-query/wasm/libpg-query.js";
-import { createPolicyEngine } from "../policy/cedar/engine.ts";
+import { type PolicyEngine, createPolicyEngine } from "../policy/cedar/engine.ts";
 import { openCedar } from "../policy/cedar/module.ts";
 import { type EmscriptenFactory, type Instantiate, createSqlParser } from "../policy/sql/parser.ts";
 
@@ -15,4 +15,11 @@ export const sqlParser = await createSqlParser(
   ((imports: WebAssembly.Imports) => new WebAssembly.Instance(parserModule, imports)) as Instantiate,
 );
 
-export const policyEngine = createPolicyEngine(openCedar(cedarModule));
+const cedar = openCedar(cedarModule);
+
+export const policyEngine = createPolicyEngine(cedar);
+
+/** An engine without policies, for some that are not applied. It shares the Cedar instance, not the decisions. */
+export function draftEngine(): PolicyEngine {
+  return createPolicyEngine(cedar);
+}

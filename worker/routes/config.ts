@@ -18,10 +18,16 @@ config.put("/v1/config", async (context) => {
   const apply = async (by: Principal | undefined): Promise<Response> => {
     const body = await readJson(context, Files);
     if (!body.ok) return problem(context, body.error);
+    const asked = context.req.query("if-version");
+    const ifVersion = asked === undefined ? undefined : Number(asked);
+    if (ifVersion !== undefined && !Number.isInteger(ifVersion)) {
+      return problem(context, refusal("request_invalid", "if-version is the number of a version"));
+    }
     const applied = await controlOf(context.env).apply(
       body.value.files,
       by,
       context.req.query("dry-run") === "1",
+      ifVersion,
     );
     if (applied.ok) return context.json(applied.value);
     if ("code" in applied.error) return problem(context, applied.error);
@@ -62,12 +68,13 @@ const Explain = z.object({
       groups: z.array(z.string()).max(1000).optional(),
     })
     .optional(),
+  files: Files.shape.files.optional(),
 });
 
 config.post("/v1/policy/explain", async (context) => {
   const body = await readJson(context, Explain);
   if (!body.ok) return problem(context, body.error);
-  const { resource, sql, principal: named } = body.value;
+  const { resource, sql, principal: named, files } = body.value;
   const { token } = context.var;
   if (named !== undefined) {
     const allowed = await controlOf(context.env).authorize(token.principal, undefined, "config:read");
@@ -75,7 +82,18 @@ config.post("/v1/policy/explain", async (context) => {
   }
   const principal: Principal =
     named === undefined ? token.principal : { name: named.subject, groups: [], ...stripUndefined(named) };
-  const explained = await sessionOf(context.env, identifier("ses")).explain({ resource, sql, principal });
+  const draft =
+    files === undefined ? undefined : await controlOf(context.env).draftPolicies(token.principal, files);
+  if (draft !== undefined && !draft.ok) {
+    if ("code" in draft.error) return problem(context, draft.error);
+    return problem(context, invalid(draft.error.errors.length), draft.error.errors);
+  }
+  const explained = await sessionOf(context.env, identifier("ses")).explain({
+    resource,
+    sql,
+    principal,
+    ...(draft === undefined ? {} : { policies: draft.value }),
+  });
   return answer(context, explained);
 });
 

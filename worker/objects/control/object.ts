@@ -19,6 +19,7 @@ import {
 } from "../../env.ts";
 import { parseConnectorKey } from "../../identity/connector-token.ts";
 import { createKeySource } from "../../identity/key-source.ts";
+import type { JWK } from "jose";
 import { SECRET_BYTES, joinTokenHash, newJoinToken, useJoinToken } from "../../identity/secrets.ts";
 import type { DetailsRequest } from "../../identity/authorization-details.ts";
 import type { LoginRequest } from "../../identity/code-grant.ts";
@@ -32,7 +33,8 @@ import type { VerifiedToken } from "../../policy/grant.ts";
 import type { Approval, Estimate } from "../../policy/approval.ts";
 import type { NotificationEvent } from "../../policy/notification.ts";
 import { taskEnded } from "../../policy/task.ts";
-import type { ConfigError, Target } from "../../policy/cedar/engine.ts";
+import type { ConfigError, PolicySource, Target } from "../../policy/cedar/engine.ts";
+import { type WhoMay, type WhoMayQuestion, whoMay } from "../../policy/who-may.ts";
 import type { AdminVerb, Principal, Resource } from "../../policy/types.ts";
 import { policyEngine } from "../engines.ts";
 import { identifier, randomBytes } from "../identifiers.ts";
@@ -40,6 +42,13 @@ import { sha256 } from "../recording/chain.ts";
 import { Recorder } from "../recording/recorder.ts";
 import { ApprovalDesk, type ReviewedApproval, type Verdict } from "./approval-desk.ts";
 import { Approvals } from "./approvals.ts";
+import {
+  ConfigHistory,
+  type ConfigVersion,
+  type FileChange,
+  type Files,
+  compareFiles,
+} from "./config-history.ts";
 import { Connectors } from "./connectors.ts";
 import { mintIdentityAssertion } from "../../identity/identity-assertion.ts";
 import { type SshHostKey, generateSshHostKey, hostKeyLine } from "../../identity/ssh-host-key.ts";
@@ -67,6 +76,8 @@ import type {
 
 /** How often sessions that the index believes alive are asked whether they are; asking wakes them. */
 const RECONCILE_MS = 15 * 60_000;
+/** "Who may" asks about the people seen last: a decision takes about 65 µs. */
+const MAX_PEOPLE_ASKED = 2000;
 
 /** Differs in every process: a new one means that sessions may have died with the old one. */
 let processMark: string | undefined;
@@ -80,6 +91,7 @@ export class ControlObject extends DurableObject<Bindings> {
   readonly #people: People;
   readonly #slack: SlackDesk;
   readonly #connectors: Connectors;
+  readonly #history: ConfigHistory;
   readonly #sessions: SessionIndex;
   readonly #log: Recorder;
   readonly #keys: SigningKeys;
@@ -126,6 +138,7 @@ export class ControlObject extends DurableObject<Bindings> {
       later: (work) => this.ctx.waitUntil(work),
     });
     this.#connectors = new Connectors(sql);
+    this.#history = new ConfigHistory(sql);
     this.#sessions = new SessionIndex(sql);
     this.#log = new Recorder(sql, "control");
     this.#keys = new SigningKeys(sql);
@@ -439,6 +452,7 @@ export class ControlObject extends DurableObject<Bindings> {
     files: Record<string, string>,
     by: Principal | undefined,
     dryRun: boolean,
+    ifVersion?: number,
   ): Promise<Result<ApplyOutcome, Refusal | ApplyProblem>> {
     if (by === undefined) {
       if (this.#config !== undefined) {
@@ -450,6 +464,11 @@ export class ControlObject extends DurableObject<Bindings> {
     } else {
       const allowed = this.#authorize(by, "gateway", "config:write");
       if (!allowed.ok) return allowed;
+    }
+    const running = this.#config?.version ?? 0;
+    if (ifVersion !== undefined && ifVersion !== running) {
+      const hint = "look at what has changed, then apply onto that version";
+      return err(refusal("config_changed", `version ${running} is running, not ${ifVersion}`, { hint }));
     }
     const parsed = parseConfig(files, policyEngine);
     if (!parsed.ok) return err({ errors: [...parsed.error] });
@@ -468,6 +487,66 @@ export class ControlObject extends DurableObject<Bindings> {
     this.#loadConfig();
     await this.#pushSnapshot();
     return ok({ version, dryRun, changes });
+  }
+
+  configVersions(
+    principal: Principal,
+    limit: number,
+  ): Result<(ConfigVersion & { digest: string })[], Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "config:read");
+    return allowed.ok ? ok(this.#history.list(limit)) : allowed;
+  }
+
+  configVersion(principal: Principal, version: number): Result<ConfigVersion & { files: Files }, Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "config:read");
+    return allowed.ok ? this.#history.get(version) : allowed;
+  }
+
+  /** What these files would change of the running ones. */
+  compareConfig(
+    principal: Principal,
+    files: Record<string, string>,
+  ): Result<{ version: number; changes: string[]; files: FileChange[] }, Refusal | ApplyProblem> {
+    const running = this.configuration(principal);
+    if (!running.ok) return running;
+    const parsed = parseConfig(files, policyEngine);
+    if (!parsed.ok) return err({ errors: [...parsed.error] });
+    return ok({
+      version: running.value.version,
+      changes: describeChanges(this.#config, parsed.value),
+      files: compareFiles(running.value.files, files),
+    });
+  }
+
+  /** Applies the files of an earlier version once more, as a new one. */
+  async rollbackConfig(
+    principal: Principal,
+    version: number,
+    ifVersion: number | undefined,
+  ): Promise<Result<ApplyOutcome, Refusal | ApplyProblem>> {
+    const found = this.configVersion(principal, version);
+    return found.ok ? this.apply({ ...found.value.files }, principal, false, ifVersion) : found;
+  }
+
+  /** The policies of files that are not applied, to ask them something. */
+  draftPolicies(
+    principal: Principal,
+    files: Record<string, string>,
+  ): Result<readonly PolicySource[], Refusal | ApplyProblem> {
+    const allowed = this.#authorize(principal, "gateway", "config:read");
+    if (!allowed.ok) return allowed;
+    const parsed = parseConfig(files, policyEngine);
+    return parsed.ok ? ok(parsed.value.policies) : err({ errors: [...parsed.error] });
+  }
+
+  /** Everybody whom policy permits the action on the resource (worker/policy/who-may.ts). */
+  whoMay(principal: Principal, resource: string, question: WhoMayQuestion): Result<WhoMay, Refusal> {
+    const allowed = this.#authorize(principal, "gateway", "config:read");
+    if (!allowed.ok) return allowed;
+    const found = this.#resource(resource);
+    if (!found.ok) return found;
+    const people = this.#people.list(MAX_PEOPLE_ASKED).map((seen) => seen.principal);
+    return whoMay(policyEngine, this.#config?.policies ?? [], people, found.value, question);
   }
 
   /** Checks files without any effect. */
@@ -650,6 +729,27 @@ export class ControlObject extends DurableObject<Bindings> {
     this.#connectors.enroll(name, jwk, Date.now());
     await connectorOf(this.env, name).replaced();
     return ok({ name });
+  }
+
+  /** A connector's own new key; the route has verified that the holder of both keys asks. */
+  async rotateConnectorKey(
+    name: string,
+    before: JWK,
+    after: JWK,
+  ): Promise<Result<{ name: string }, Refusal>> {
+    const untrusted = refusal("connector_not_trusted", "the connector's key is not the one that it was");
+    const known = this.#connectors.get(name);
+    if (known === undefined || known.publicKey.x !== before.x || after.x === before.x) return err(untrusted);
+    this.#record({ type: "connector_key", connector: name, before: before.x, key: after.x });
+    if (!this.#connectors.replaceKey(name, before, after)) return err(untrusted);
+    // Whoever only has the old key does not come back.
+    await connectorOf(this.env, name).replaced();
+    return ok({ name });
+  }
+
+  /** The connector that a resource is configured for. */
+  connectorFor(resource: string): string | undefined {
+    return this.#config?.resources.find(({ name }) => name === resource)?.connector;
   }
 
   /** The key that a connector's tokens have to be signed with; undefined when unknown or revoked. */

@@ -50,7 +50,7 @@ import type {
   Snapshot,
   StartedSession,
 } from "../control/types.ts";
-import { policyEngine } from "../engines.ts";
+import { draftEngine, policyEngine } from "../engines.ts";
 import { randomBytes } from "../identifiers.ts";
 import type { ChainedEvent, ChainHead, EventBody } from "../recording/chain.ts";
 import { Recorder } from "../recording/recorder.ts";
@@ -60,14 +60,7 @@ import { TaskBudget } from "./budget.ts";
 import { createDriver, createRequestDriver, hasDriver } from "./drivers.ts";
 import { earlierOperations } from "./earlier.ts";
 import { type ExplainQuestion, type Explanation, explainStatement } from "./postgres-explain.ts";
-import type {
-  ChannelHandler,
-  Hold,
-  HoldStart,
-  RequestDriver,
-  SessionDriver,
-  SessionHost,
-} from "./driver.ts";
+import type { ChannelHandler, Hold, HoldStart, RequestDriver, SessionDriver, SessionHost } from "./driver.ts";
 import { problemResponse } from "./http-dialect.ts";
 
 type Phase = "new" | "connecting" | "started" | "ended";
@@ -107,6 +100,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   #counts: SessionCounts = { operations: 0, denied: 0, held: 0, rows: 0 };
   #recorder: Recorder | undefined;
   #driver: SessionDriver | undefined;
+  /** Another one only where policies are asked that are not applied. */
+  #engine = policyEngine;
   /** The same driver, where the client sends requests and has no connection of its own. */
   #requests: RequestDriver | undefined;
   #client: TunnelEnd | undefined;
@@ -483,9 +478,15 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     if (this.#findResource() === undefined) {
       return err(refusal("resource_unknown", `there is no resource ${question.resource}`));
     }
+    if (question.policies !== undefined) {
+      this.#engine = draftEngine();
+      const loaded = this.#engine.load(1, question.policies);
+      if (!loaded.ok)
+        return err(refusal("config_invalid", loaded.error[0]?.message ?? "the policies do not load"));
+    }
     this.#phase = "connecting";
     try {
-      return await explainStatement(this, question.sql);
+      return await explainStatement(this, question.sql, this.#engine);
     } finally {
       this.#phase = "ended";
       this.#closeSockets();
@@ -675,7 +676,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       const why = refusal("token_expired", "the session's token has expired", { hint: "connect again" });
       return { effect: "deny", policies: [], refusal: why };
     }
-    return decideUnder(policyEngine, this.grant, this.resource, operation, Date.now());
+    return decideUnder(this.#engine, this.grant, this.resource, operation, Date.now());
   }
 
   reserve(operations: () => number): Promise<Result<void, Refusal>> | undefined {
@@ -687,7 +688,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   reveals(relation: string, column: string): boolean {
-    return revealsUnder(policyEngine, this.grant, this.resource, relation, column);
+    return revealsUnder(this.#engine, this.grant, this.resource, relation, column);
   }
 
   async hold(hold: Hold): Promise<HoldStart> {

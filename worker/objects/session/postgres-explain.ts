@@ -2,9 +2,9 @@
 import type { Refusal } from "../../../wire/refusals.ts";
 import { type Result, ok } from "../../../wire/result.ts";
 import { NO_SESSION_NAMES } from "../../policy/masks/session-names.ts";
+import type { PolicyEngine, PolicySource } from "../../policy/cedar/engine.ts";
 import { newPreparedState } from "../../policy/sql/prepared.ts";
 import type { Decision, DeterminingPolicy, HoldRequirement, Principal } from "../../policy/types.ts";
-import { policyEngine } from "../engines.ts";
 import type { SessionHost } from "./driver.ts";
 import { MaskingSource } from "./postgres-masking.ts";
 import { type Masking, analyseText, judgeMessage } from "./postgres-statements.ts";
@@ -13,6 +13,8 @@ export type ExplainQuestion = {
   readonly resource: string;
   readonly sql: string;
   readonly principal: Principal;
+  /** Asked in place of the policies that run. */
+  readonly policies?: readonly PolicySource[];
 };
 
 type Shown = {
@@ -32,6 +34,7 @@ export type Explanation = Shown & {
 export async function explainStatement(
   host: SessionHost,
   sql: string,
+  engine: Pick<PolicyEngine, "explain">,
 ): Promise<Result<Explanation, Refusal>> {
   const statements = analyseText(sql);
   if (!statements.ok) return ok(denied(statements.error));
@@ -44,7 +47,7 @@ export async function explainStatement(
     inspectRows: false,
   });
   const operation = { actions: statements.value.flatMap(({ actions }) => actions), text: sql };
-  const { actions } = policyEngine.explain(host.grant.principal, host.resource, operation);
+  const { actions } = engine.explain(host.grant.principal, host.resource, operation);
   const explained = actions.map(({ action, decision }) => ({
     action: action.action,
     facts: action.facts,
