@@ -16,6 +16,8 @@ export const PATHS = {
   connect: "/connect",
   /** Connector control: `/connector/control`, `Authorization: Bearer <JWT signed with the connector's key>`. */
   connectorControl: "/connector/control",
+  /** A connector's new key: `/connector/rotate`, authorised by the old one. */
+  connectorRotate: "/connector/rotate",
   /** Dial-back: `/dial-back/<session>`, `Authorization: Ticket <ticket>`. */
   dialBack: "/dial-back",
 } as const;

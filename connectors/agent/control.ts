@@ -14,6 +14,8 @@ import type { Log } from "./log.ts";
 
 export type ControlOptions = {
   readonly identity: Identity;
+  /** Another identity to go on with when the gateway does not trust this one any more. */
+  readonly otherIdentity?: (refused: Identity) => Promise<Identity | undefined>;
   readonly hello: Extract<FromConnector, { type: "hello" }>;
   readonly onOpen: (message: Extract<ToConnector, { type: "open" }>) => void;
   readonly log: Log;
@@ -50,10 +52,12 @@ export class ControlSocket {
   readonly #timing: ControlTiming;
   readonly #stopping = new AbortController();
   #socket: WebSocket | undefined;
+  #identity: Identity;
   #revoked = false;
 
   constructor(options: ControlOptions) {
     this.#options = options;
+    this.#identity = options.identity;
     this.#timing = { ...TIMING, ...options.timing };
   }
 
@@ -75,7 +79,13 @@ export class ControlSocket {
         log.warn("control socket lost", { reason: why });
       } else {
         if (this.#stopping.signal.aborted) break;
-        distrusted = dialled.error.code === "connector_not_trusted" ? distrusted + 1 : 0;
+        const untrusted = dialled.error.code === "connector_not_trusted";
+        const other = untrusted ? await this.#options.otherIdentity?.(this.#identity) : undefined;
+        if (other !== undefined) {
+          this.#identity = other;
+          continue;
+        }
+        distrusted = untrusted ? distrusted + 1 : 0;
         if (distrusted === DISTRUSTED) return { reason: "not_trusted", message: dialled.error.message };
         log.warn("control socket refused", failureFields(dialled.error));
       }
@@ -92,6 +102,15 @@ export class ControlSocket {
     if (this.#socket?.readyState === this.#socket?.OPEN) this.#socket?.send(JSON.stringify(message));
   }
 
+  /** The identity that the next socket is opened with. */
+  get identity(): Identity {
+    return this.#identity;
+  }
+
+  set identity(identity: Identity) {
+    this.#identity = identity;
+  }
+
   /** Closes the socket for good: no opens arrive any more. */
   stop(): void {
     this.#stopping.abort();
@@ -101,9 +120,8 @@ export class ControlSocket {
   }
 
   async #dial(): ReturnType<typeof dial> {
-    const { identity } = this.#options;
-    const token = await controlToken(identity, Date.now());
-    return dial(webSocketUrl(identity.gateway, PATHS.connectorControl), {
+    const token = await controlToken(this.#identity, Date.now());
+    return dial(webSocketUrl(this.#identity.gateway, PATHS.connectorControl), {
       headers: { authorization: `Bearer ${token}` },
       signal: this.#stopping.signal,
     });

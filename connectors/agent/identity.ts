@@ -13,6 +13,7 @@ import { chmod, mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { SignJWT } from "jose";
 import { z } from "zod";
+import { PATHS } from "../../wire/control.ts";
 import { LIMITS } from "../../wire/limits.ts";
 import { type Result, err, ok } from "../../wire/result.ts";
 import { networkReason } from "../lib/web-socket.ts";
@@ -22,6 +23,8 @@ export type Identity = { readonly name: string; readonly gateway: string; readon
 export type IdentityFailure = { readonly message: string; readonly hint?: string; readonly code?: string };
 
 const KEY_FILE = "connector.key";
+/** A key that the gateway may trust already: written before it is asked to, so that no crash can lose it. */
+const NEXT_KEY_FILE = "connector.key.next";
 const ENROLMENT_FILE = "enrolment.json";
 /** Seconds that a token for the control socket is good for. */
 const TOKEN_LIFETIME = 60;
@@ -55,28 +58,12 @@ export async function enrol(where: Where, joinToken: string): Promise<Result<Ide
   const key = existing.value ?? (await createKey(where.stateDirectory));
   const jwk = createPublicKey(key).export({ format: "jwk" });
   const publicKey = { kty: jwk.kty, crv: jwk.crv, x: jwk.x };
-  let response: Response;
-  let text: string;
-  try {
-    response = await fetch(`${where.gateway}/connector/enroll`, {
-      method: "POST",
-      headers: { "content-type": "application/json", accept: "application/json" },
-      body: JSON.stringify({ token: joinToken, name: where.name, publicKey }),
-      redirect: "error",
-      signal: AbortSignal.timeout(LIMITS.time.upstreamOpen),
-    });
-    text = await response.text();
-  } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  const asked = await post(`${where.gateway}/connector/enroll`, { token: joinToken, name: where.name, publicKey });
+  if (!asked.ok) return asked;
+  if (!asked.value.ok) {
+    const problem = parseJson(Problem, asked.value.text);
     return err({
-      message: `cannot reach the gateway ${where.gateway}: ${networkReason(cause)}`,
-      code: "unreachable",
-    });
-  }
-  if (!response.ok) {
-    const problem = parseJson(Problem, text);
-    return err({
-      message: `the gateway refused to enrol "${where.name}": ${problem?.title ?? `HTTP status ${response.status}`}`,
+      message: `the gateway refused to enrol "${where.name}": ${problem?.title ?? `HTTP status ${asked.value.status}`}`,
       hint:
         problem?.hint ??
         `a join token is good for one use; make a new one with: sally connector enroll ${where.name}`,
@@ -89,6 +76,54 @@ export async function enrol(where: Where, joinToken: string): Promise<Result<Ide
     `${JSON.stringify({ gateway: where.gateway, name: where.name })}\n`,
   );
   return ok({ name: where.name, gateway: where.gateway, key });
+}
+
+/**
+ * Follows the connector's key by a new one, on the authority of the old one. Other processes with the same
+ * state directory find the new key there; a copy of the old one elsewhere is worth nothing any more.
+ */
+export async function rotateKey(
+  identity: Identity,
+  stateDirectory: string,
+): Promise<Result<Identity, IdentityFailure>> {
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const next: Identity = { ...identity, key: privateKey };
+  await writePrivately(stateDirectory, NEXT_KEY_FILE, toPem(privateKey));
+  const now = Date.now();
+  const { kty, crv, x } = createPublicKey(privateKey).export({ format: "jwk" });
+  const body = { publicKey: { kty, crv, x }, proof: await controlToken(next, now) };
+  const asked = await post(`${identity.gateway}${PATHS.connectorRotate}`, body, {
+    authorization: `Bearer ${await controlToken(identity, now)}`,
+  });
+  if (!asked.ok) return asked;
+  if (!asked.value.ok) {
+    const problem = parseJson(Problem, asked.value.text);
+    return err({
+      message: `the gateway refused the new key: ${problem?.title ?? `HTTP status ${asked.value.status}`}`,
+      ...(problem?.code === undefined ? {} : { code: problem.code }),
+    });
+  }
+  await rename(join(stateDirectory, NEXT_KEY_FILE), join(stateDirectory, KEY_FILE));
+  return ok(next);
+}
+
+/**
+ * The identity that another process, or a rotation that was cut short, has left beside `refused`; undefined
+ * when there is none.
+ */
+export async function otherIdentity(refused: Identity, where: Where): Promise<Identity | undefined> {
+  const current = await loadIdentity(where);
+  if (current.ok && current.value !== undefined && !current.value.key.equals(refused.key)) return current.value;
+  const next = await readKey(where.stateDirectory, NEXT_KEY_FILE);
+  if (!next.ok || next.value === undefined) return undefined;
+  await rename(join(where.stateDirectory, NEXT_KEY_FILE), join(where.stateDirectory, KEY_FILE));
+  return { ...refused, key: next.value };
+}
+
+/** Age of the connector's key in milliseconds. */
+export async function keyAge(stateDirectory: string, now: number): Promise<number> {
+  const { mtimeMs } = await stat(join(stateDirectory, KEY_FILE));
+  return now - mtimeMs;
 }
 
 /** A fresh token for the control socket (docs/api.md), good for a minute. `now` in milliseconds since 1970. */
@@ -105,6 +140,35 @@ export function controlToken(identity: Identity, now: number): Promise<string> {
     .sign(identity.key);
 }
 
+type Answer = { readonly ok: boolean; readonly status: number; readonly text: string };
+
+async function post(
+  url: string,
+  body: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Result<Answer, IdentityFailure>> {
+  try {
+    const response = await fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/json", accept: "application/json", ...headers },
+      body: JSON.stringify(body),
+      redirect: "error",
+      signal: AbortSignal.timeout(LIMITS.time.upstreamOpen),
+    });
+    return ok({ ok: response.ok, status: response.status, text: await response.text() });
+  } catch (error) {
+    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+    return err({
+      message: `cannot reach the gateway ${new URL(url).origin}: ${networkReason(cause)}`,
+      code: "unreachable",
+    });
+  }
+}
+
+function toPem(key: KeyObject): string {
+  return key.export({ type: "pkcs8", format: "pem" }).toString();
+}
+
 async function readEnrolment(directory: string): Promise<z.infer<typeof Enrolment> | undefined> {
   try {
     return parseJson(Enrolment, await readFile(join(directory, ENROLMENT_FILE), "utf8"));
@@ -113,8 +177,11 @@ async function readEnrolment(directory: string): Promise<z.infer<typeof Enrolmen
   }
 }
 
-async function readKey(directory: string): Promise<Result<KeyObject | undefined, IdentityFailure>> {
-  const path = join(directory, KEY_FILE);
+async function readKey(
+  directory: string,
+  name = KEY_FILE,
+): Promise<Result<KeyObject | undefined, IdentityFailure>> {
+  const path = join(directory, name);
   let pem: string;
   try {
     const { mode } = await stat(path);
@@ -142,7 +209,7 @@ async function readKey(directory: string): Promise<Result<KeyObject | undefined,
 
 async function createKey(directory: string): Promise<KeyObject> {
   const { privateKey } = generateKeyPairSync("ed25519");
-  await writePrivately(directory, KEY_FILE, privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+  await writePrivately(directory, KEY_FILE, toPem(privateKey));
   return privateKey;
 }
 

@@ -11,14 +11,27 @@ import { formatProblem } from "../lib/config-file.ts";
 import { resolveSecret } from "../lib/credentials.ts";
 import { type ConnectorConfig, loadConfig } from "./config.ts";
 import { ControlSocket } from "./control.ts";
-import { type Identity, type IdentityFailure, enrol, loadIdentity } from "./identity.ts";
+import {
+  type Identity,
+  type IdentityFailure,
+  enrol,
+  keyAge,
+  loadIdentity,
+  otherIdentity,
+  rotateKey,
+} from "./identity.ts";
 import { type Log, createLog } from "./log.ts";
 import { Sessions } from "./sessions.ts";
 
-const USAGE = `usage: sally-connector --config FILE [--check]
+const USAGE = `usage: sally-connector --config FILE [--check | --rotate-key]
 
   --config FILE   the connector's config (YAML)
-  --check         check the config and end`;
+  --check         check the config and end
+  --rotate-key    replace the connector's key by a new one and end; running processes go on with it`;
+
+/** A key older than this, in milliseconds, is replaced; it is looked at when the process starts and daily. */
+const KEY_AGE = 30 * 24 * 60 * 60_000;
+const DAY = 24 * 60 * 60_000;
 
 /** How long live sessions may go on after SIGTERM, in milliseconds. */
 const DRAIN = 30_000;
@@ -46,6 +59,12 @@ async function main(argv: readonly string[]): Promise<number> {
     log.error("cannot start", { reason: identity.error.message, hint: identity.error.hint });
     return identity.error.code === "unreachable" ? EXIT.unreachable : EXIT.unauthenticated;
   }
+  if (given.rotateKey) {
+    const rotated = await rotateKey(identity.value, config.stateDirectory);
+    if (rotated.ok) log.info("the key is replaced", { name: config.name });
+    else log.error("the key could not be replaced", { reason: rotated.error.message });
+    return rotated.ok ? EXIT.done : EXIT.failed;
+  }
   const sessions = new Sessions({
     gateway: config.gateway,
     resources,
@@ -61,8 +80,12 @@ async function main(argv: readonly string[]): Promise<number> {
       resources: [...resources.values()].map(({ name, protocol }) => ({ name, protocol })),
     },
     onOpen: (open) => void sessions.open(open),
+    otherIdentity: (refused) => otherIdentity(refused, config),
     log,
   });
+  const renewKey = (): void => void renewOldKey(control, config, log);
+  renewKey();
+  setInterval(renewKey, DAY).unref();
   log.info("connector started", {
     name: config.name,
     gateway: config.gateway,
@@ -84,13 +107,29 @@ async function main(argv: readonly string[]): Promise<number> {
   return end.reason === "stopped" ? EXIT.done : EXIT.unauthenticated;
 }
 
-function readArguments(argv: readonly string[]): { config: string; check: boolean } | undefined {
+async function renewOldKey(control: ControlSocket, config: ConnectorConfig, log: Log): Promise<void> {
+  if ((await keyAge(config.stateDirectory, Date.now())) < KEY_AGE) return;
+  const rotated = await rotateKey(control.identity, config.stateDirectory);
+  // Another process with this directory may have been faster; its key is found when this one is refused.
+  if (!rotated.ok) log.warn("the key could not be replaced", { reason: rotated.error.message });
+  else {
+    control.identity = rotated.value;
+    log.info("the key is replaced", { name: config.name });
+  }
+}
+
+function readArguments(
+  argv: readonly string[],
+): { config: string; check: boolean; rotateKey: boolean } | undefined {
   try {
     const { values } = parseArgs({
       args: [...argv],
-      options: { config: { type: "string" }, check: { type: "boolean", default: false } },
+      options: { config: { type: "string" }, check: { type: "boolean", default: false },
+        "rotate-key": { type: "boolean", default: false },
+      },
     });
-    return values.config === undefined ? undefined : { config: values.config, check: values.check };
+    if (values.config === undefined || (values.check && values["rotate-key"])) return undefined;
+    return { config: values.config, check: values.check, rotateKey: values["rotate-key"] };
   } catch {
     return undefined;
   }

@@ -211,6 +211,7 @@ export const Connectors = z.looseObject({
           process: z.string(),
           since: z.string(),
           version: z.string(),
+          source: z.string().optional(),
           resources: z.array(z.string()),
         }),
       ),

@@ -7,7 +7,7 @@ import { DurableObject } from "cloudflare:workers";
 import { FromConnector, type ToConnector, WEBSOCKET_PROTOCOL, parseControl } from "../../wire/control.ts";
 import { type Refusal, isRefusalCode, refusal } from "../../wire/refusals.ts";
 import { type Result, err, ok } from "../../wire/result.ts";
-import { type Bindings, sessionOf } from "../env.ts";
+import { type Bindings, controlOf, sessionOf } from "../env.ts";
 
 /** What a control socket is, kept in its attachment while the object hibernates. */
 type Process = {
@@ -15,6 +15,8 @@ type Process = {
   readonly version: string;
   /** Milliseconds since the epoch. */
   readonly since: number;
+  /** Network address that it dialled from, where the platform says it. */
+  readonly source?: string;
   readonly resources: readonly string[];
 };
 
@@ -43,7 +45,8 @@ export class ConnectorObject extends DurableObject<Bindings> {
     const forgetAt = Number(request.headers.get("sally-forget-at"));
     if (!this.#firstUse(tokenId, forgetAt)) return new Response("the token has been used", { status: 401 });
     const { 0: client, 1: server } = new WebSocketPair();
-    this.ctx.acceptWebSocket(server);
+    const source = request.headers.get("sally-source");
+    this.ctx.acceptWebSocket(server, source === null ? [] : [source.slice(0, 64)]);
     return new Response(null, {
       status: 101,
       webSocket: client,
@@ -51,8 +54,19 @@ export class ConnectorObject extends DurableObject<Bindings> {
     });
   }
 
-  /** Asks a process that serves the resource to dial back. `not` names processes that have failed to. */
-  open(session: string, resource: string, ticket: string, not: readonly string[]): Result<string, Refusal> {
+  /**
+   * Asks a process that serves the resource to dial back. `not` names processes that have failed to. Whatever
+   * a connector says that it serves, it gets only what is configured for it.
+   */
+  async open(
+    session: string,
+    resource: string,
+    ticket: string,
+    not: readonly string[],
+  ): Promise<Result<string, Refusal>> {
+    if ((await controlOf(this.env).connectorFor(resource)) !== this.ctx.id.name) {
+      return err(refusal("resource_unknown", `${resource} is not configured for this connector`));
+    }
     const serving = this.#processes().filter(({ status }) => this.#serves(status, resource));
     const candidates = serving.filter(({ status }) => !not.includes(status.process));
     const chosen = candidates[this.#turn++ % Math.max(candidates.length, 1)];
@@ -82,9 +96,9 @@ export class ConnectorObject extends DurableObject<Bindings> {
     }
   }
 
-  /** The name has a new key: processes with the old one are cut off. */
+  /** The name has a new key: its processes have to show that they have it. */
   replaced(): void {
-    for (const socket of this.ctx.getWebSockets()) socket.close(4002, "the connector was enrolled anew");
+    for (const socket of this.ctx.getWebSockets()) socket.close(4002, "the connector has a new key");
   }
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
@@ -128,6 +142,7 @@ export class ConnectorObject extends DurableObject<Bindings> {
   }
 
   #hello(socket: WebSocket, hello: Extract<FromConnector, { type: "hello" }>): void {
+    const [source] = this.ctx.getTags(socket);
     const resources = hello.resources.map(({ name }) => name);
     const fits = resources.length <= ATTACHED_RESOURCES;
     if (!fits) {
@@ -139,6 +154,7 @@ export class ConnectorObject extends DurableObject<Bindings> {
       process: hello.process,
       version: hello.version,
       since: Date.now(),
+      ...(source === undefined ? {} : { source }),
       resources: fits ? resources : [],
     };
     socket.serializeAttachment(status);

@@ -1,14 +1,17 @@
 /** The WebSocket endpoints: native clients, connectors' control, connectors dialling back. */
 import { Hono } from "hono";
+import { z } from "zod";
 import { CONNECT_HEADERS, PATHS } from "../../wire/control.ts";
+import { LIMITS } from "../../wire/limits.ts";
 import { refusal } from "../../wire/refusals.ts";
 import { type Bindings, connectorOf, controlOf, readSettings, sessionOf } from "../env.ts";
-import { claimedConnector, verifyConnectorToken } from "../identity/connector-token.ts";
+import { claimedConnector, parseConnectorKey, verifyConnectorToken } from "../identity/connector-token.ts";
 import type { JWK } from "jose";
 import { identifier } from "../objects/identifiers.ts";
 import { GRANT_HEADER, encodeGrant, mintGrant } from "../policy/grant.ts";
 import { type Authenticated, authenticate } from "./authenticate.ts";
-import { problem } from "./problem.ts";
+import { readJson } from "./body.ts";
+import { answer, problem } from "./problem.ts";
 
 export const sockets = new Hono<{ Bindings: Bindings }>();
 
@@ -69,7 +72,30 @@ sockets.get(PATHS.connectorControl, async (context) => {
     "sally-token-id": verified.value.tokenId,
     "sally-forget-at": String(verified.value.forgetAt),
   });
+  const source = context.req.header("cf-connecting-ip");
+  if (source !== undefined) headers.set("sally-source", source);
   return connectorOf(context.env, name).fetch(new Request(context.req.url, { headers }));
+});
+
+const Rotation = z.object({ publicKey: z.unknown(), proof: z.string().max(LIMITS.http.token) });
+
+/** A connector follows its key by another: the old key signs the request, the new one shows that it is there. */
+sockets.post(PATHS.connectorRotate, async (context) => {
+  const body = await readJson(context, Rotation);
+  if (!body.ok) return problem(context, body.error);
+  const untrusted = refusal("connector_not_trusted", "the connector's token is not accepted");
+  const token = context.req.header("authorization")?.replace(/^Bearer /i, "") ?? "";
+  const name = claimedConnector(token);
+  const before = name === undefined ? undefined : await controlOf(context.env).connectorKey(name);
+  const after = parseConnectorKey(body.value.publicKey);
+  if (name === undefined || before === undefined || after === undefined) return problem(context, untrusted);
+  const { publicUrl } = readSettings(context.env);
+  const now = Date.now();
+  const verified = await verifyConnectorToken(token, before as JWK, name, publicUrl, now);
+  if (!verified.ok) return problem(context, verified.error);
+  const proven = await verifyConnectorToken(body.value.proof, after, name, publicUrl, now);
+  if (!proven.ok) return problem(context, proven.error);
+  return answer(context, await controlOf(context.env).rotateConnectorKey(name, before as JWK, after));
 });
 
 function decode(header: string): string {

@@ -49,6 +49,14 @@ export class Connectors {
     );
   }
 
+  /** False when the key is not the one that it is to follow any more, or not trusted. */
+  replaceKey(name: string, before: JWK, after: JWK): boolean {
+    const known = this.get(name);
+    if (known === undefined || known.revokedAt !== undefined || known.publicKey.x !== before.x) return false;
+    this.#sql.exec("UPDATE connectors SET public_key = ? WHERE name = ?", JSON.stringify(after), name);
+    return true;
+  }
+
   revoke(name: string, at: number): void {
     this.#sql.exec("UPDATE connectors SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL", at, name);
   }

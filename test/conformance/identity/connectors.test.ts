@@ -1,0 +1,121 @@
+/** How far a connector is trusted: its key, its followers, and what is configured for it. */
+import { cp, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startConnector } from "../../../scripts/lib/connector.ts";
+import { type Supervised, supervise, tail } from "../../../scripts/lib/processes.ts";
+import { ROOT } from "../../../scripts/lib/run.ts";
+import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
+import { api } from "../../support/token-endpoint.ts";
+
+let stack: PrivateStack;
+let reviewer: string;
+const started: Supervised[] = [];
+beforeAll(async () => {
+  stack = await startPrivateStack();
+  reviewer = await stack.sessionToken("reviewer-a");
+});
+afterAll(async () => {
+  for (const process of started) await process.stop("SIGINT");
+  await stack.stop();
+});
+
+async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`not within 30 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+type Listed = { readonly name: string; readonly processes: readonly { readonly process: string }[] };
+
+async function processesOf(name: string): Promise<number> {
+  const { body } = await api(stack.gateway, reviewer, "GET", "/v1/connectors");
+  return (body["connectors"] as Listed[]).find((each) => each.name === name)?.processes.length ?? 0;
+}
+
+async function works(): Promise<boolean> {
+  const { code, stdout } = await stack.sally("engineer", ["psql", "scratch-db", "--", "-Atc", "select 1"]);
+  return code === 0 && stdout === "1\n";
+}
+
+function runConnector(directory: string, ...more: string[]): Supervised {
+  const process_ = supervise({
+    name: "a connector",
+    command: process.execPath,
+    args: [join(ROOT, "connectors/agent/main.ts"), "--config", join(directory, "connector.yaml"), ...more],
+    env: process.env,
+    logFile: join(stack.directory, "logs", `connector-${started.length}.log`),
+  });
+  started.push(process_);
+  return process_;
+}
+
+describe("a connector's key", () => {
+  it("is followed by a new one on the word of the old one; a copy of the old one is worth nothing then", async () => {
+    const directory = join(stack.directory, "connector");
+    const stolen = join(stack.directory, "stolen");
+    await cp(directory, stolen, { recursive: true });
+    const before = await readFile(join(directory, "state/connector.key"), "utf8");
+
+    const rotation = runConnector(directory, "--rotate-key");
+    expect((await rotation.exited).code, tail(rotation.logFile)).toBe(0);
+    const key = join(directory, "state/connector.key");
+    expect(await readFile(key, "utf8")).not.toBe(before);
+    expect((await stat(key)).mode & 0o077).toBe(0);
+    // The process that was running finds the new key and comes back by itself.
+    await until(works, "the connector is back with its new key");
+
+    // The copy has the old key, in a directory that nobody renews.
+    const config = join(stolen, "connector.yaml");
+    const text = await readFile(config, "utf8");
+    await import("node:fs/promises").then(({ writeFile }) =>
+      writeFile(config, text.replaceAll(directory, stolen)),
+    );
+    const thief = runConnector(stolen);
+    expect((await thief.exited).code).toBe(5);
+    const again = runConnector(stolen, "--rotate-key");
+    expect((await again.exited).code).not.toBe(0);
+    expect(await works()).toBe(true);
+  });
+
+  it("shows when two processes use it", async () => {
+    const second = runConnector(join(stack.directory, "connector"));
+    await until(async () => (await processesOf("demo")) === 2, "the second process is seen");
+    const { stdout, stderr } = await stack.sally("reviewer-a", ["connector", "ls"]);
+    expect(stdout).toMatch(/demo +online +2/);
+    expect(stderr).toContain("2 processes use the key of demo");
+    await second.stop("SIGINT");
+    await until(async () => (await processesOf("demo")) === 1, "the second process is gone");
+  });
+});
+
+describe("a connector", () => {
+  it("gets no session of a resource that is configured for another, whatever it says it serves", async () => {
+    const made = await api(stack.gateway, reviewer, "POST", "/v1/connectors/impostor/join-tokens");
+    const impostor = await startConnector({
+      name: "impostor",
+      gateway: stack.gateway,
+      directory: join(stack.directory, "impostor"),
+      joinToken: String(made.body["token"]),
+      resources: {
+        "scratch-db": {
+          protocol: "postgres",
+          address: "127.0.0.1:1",
+          database: "x",
+          user: "x",
+          password: "env:HOME",
+        },
+      },
+    });
+    started.push(impostor);
+    await until(async () => (await processesOf("impostor")) === 1, "the impostor is connected");
+    for (let attempt = 0; attempt < 4; attempt++) expect(await works()).toBe(true);
+    await stack.system.connector.stop("SIGINT");
+    await until(async () => (await processesOf("demo")) === 0, "the real one is gone");
+    const refused = await stack.sally("engineer", ["psql", "scratch-db", "--", "-Atc", "select 1"]);
+    expect(refused.code).toBe(6);
+    expect(refused.stderr).toContain("no connector serves scratch-db");
+  });
+});
