@@ -222,5 +222,8 @@ export const Connectors = z.looseObject({
 
 export const LoginIssuers = z.looseObject({
   issuers: z.array(z.looseObject({ issuer: z.string(), clientId: z.string(), scopes: z.array(z.string()) })),
+  saml: z.array(z.looseObject({ name: z.string(), entityId: z.string() })).default([]),
 });
+export type LoginSaml = z.infer<typeof LoginIssuers>["saml"][number];
+export type LoginIssuers = z.infer<typeof LoginIssuers>;
 export type LoginIssuer = z.infer<typeof LoginIssuers>["issuers"][number];

@@ -15,9 +15,12 @@ import { type Login, readLogin, updateLogin, withLock } from "./store.ts";
 /** Token types of RFC 8693 section 3 that `sally` sends. */
 const ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token";
 const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
+const LOGIN = "urn:ietf:params:oauth:token-type:refresh_token";
 
 /** What kind of token it says it is: a session token of the gateway's, handed on to a step, or an identity token. */
 export function tokenType(token: string): string {
+  // What `sally login --saml` left.
+  if (token.startsWith("sll_")) return LOGIN;
   const header = parseJson(Buffer.from(token.split(".")[0] ?? "", "base64url").toString("utf8"));
   const type = typeof header === "object" && header !== null && "typ" in header ? header.typ : undefined;
   return type === "sallyport-session+jwt" || type === "at+jwt" ? ACCESS_TOKEN : ID_TOKEN;

@@ -4,13 +4,13 @@
  * the answer). `sally` is a public client and holds no secret. The gateway verifies the ID token again on
  * every exchange; it is verified here so that a wrong one is never stored.
  */
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
+import { createHash, randomBytes } from "node:crypto";
 import { createRemoteJWKSet, errors, jwtVerify } from "jose";
 import { z } from "zod";
 import { EXIT } from "../../wire/refusals.ts";
 import { type Result, ok } from "../../wire/result.ts";
 import type { LoginIssuer } from "./answers.ts";
+import { openCallback, sameText } from "./callback.ts";
 import { type Failure, fail } from "./failure.ts";
 import { isLoopback } from "./gateway.ts";
 import { parseJson, request } from "./http.ts";
@@ -65,7 +65,12 @@ export async function signIn(options: SignInOptions): Promise<Result<Tokens, Fai
   const state = randomBytes(32).toString("base64url");
   const nonce = randomBytes(32).toString("base64url");
   const verifier = randomBytes(32).toString("base64url");
-  const callback = await openCallback(state, metadata.value, options.patience);
+  const callback = await openCallback({
+    state,
+    issuer: metadata.value.issuer,
+    mustNameIssuer: metadata.value.authorization_response_iss_parameter_supported === true,
+    patience: options.patience,
+  });
   if (!callback.ok) return callback;
   const { redirectUri, code } = callback.value;
   const { scopes } = options.issuer;
@@ -117,102 +122,6 @@ function insecureAddress(address: string): boolean {
   if (!URL.canParse(address)) return true;
   const url = new URL(address);
   return url.protocol !== "https:" && !(url.protocol === "http:" && isLoopback(url.hostname));
-}
-
-type Callback = { readonly redirectUri: string; readonly code: Promise<Result<string, Failure>> };
-
-/**
- * Listens on a free port of 127.0.0.1 for the one redirect that carries our state. Other requests (a favicon,
- * another program's guess) are answered and change nothing.
- */
-async function openCallback(
-  state: string,
-  metadata: Metadata,
-  patience: number,
-): Promise<Result<Callback, Failure>> {
-  let settle: (result: Result<string, Failure>) => void = () => undefined;
-  const code = new Promise<Result<string, Failure>>((resolve) => (settle = resolve));
-  const server = createServer((incoming, response) => {
-    const result = readCallback(incoming, state, metadata);
-    if (result === undefined)
-      return answerPage(response, 400, "This is not the sign-in that sally waits for.");
-    answerPage(
-      response,
-      result.ok ? 200 : 400,
-      result.ok
-        ? "You are signed in. You can close this page and go back to your terminal."
-        : "The sign-in failed. Your terminal says why.",
-    );
-    settle(result);
-  });
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(0, "127.0.0.1", resolve);
-    });
-  } catch {
-    return fail(EXIT.failed, "cannot listen on 127.0.0.1 for the browser's answer");
-  }
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  const timer = setTimeout(
-    () =>
-      settle(
-        fail(EXIT.unauthenticated, "nobody signed in in time", { hint: "start again with: sally login" }),
-      ),
-    patience,
-  );
-  void code.then(() => {
-    clearTimeout(timer);
-    server.close();
-    // The browser keeps its connection open; the page it asked for has been written by then.
-    setTimeout(() => server.closeAllConnections(), 500).unref();
-  });
-  return ok({ redirectUri: `http://127.0.0.1:${port}/callback`, code });
-}
-
-/** The code or the error in the redirect; undefined when this is not the answer to our request. */
-function readCallback(
-  incoming: IncomingMessage,
-  state: string,
-  metadata: Metadata,
-): Result<string, Failure> | undefined {
-  if (incoming.method !== "GET" || incoming.url === undefined) return undefined;
-  if (!URL.canParse(incoming.url, "http://127.0.0.1")) return undefined;
-  const url = new URL(incoming.url, "http://127.0.0.1");
-  if (url.pathname !== "/callback" || !sameText(url.searchParams.get("state") ?? "", state)) return undefined;
-  const issuer = url.searchParams.get("iss");
-  const mustName = metadata.authorization_response_iss_parameter_supported === true;
-  if (issuer === null ? mustName : issuer !== metadata.issuer) {
-    return fail(EXIT.unauthenticated, "the browser's answer came from another issuer than the one asked");
-  }
-  const error = url.searchParams.get("error");
-  if (error !== null) {
-    return fail(
-      EXIT.unauthenticated,
-      `the issuer refused: ${url.searchParams.get("error_description") ?? error}`,
-    );
-  }
-  const code = url.searchParams.get("code");
-  return code === null ? fail(EXIT.unauthenticated, "the issuer's answer has no code") : ok(code);
-}
-
-function sameText(a: string, b: string): boolean {
-  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(a), digest(b));
-}
-
-function answerPage(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, {
-    "content-type": "text/html; charset=utf-8",
-    "content-security-policy": "default-src 'none'",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-    connection: "close",
-  });
-  response.end(
-    `<!doctype html><html lang="en"><meta charset="utf-8"><title>Sallyport</title><p>${text}</p></html>\n`,
-  );
 }
 
 async function redeem(

@@ -135,7 +135,9 @@ async function exchange(
     return ok({
       token: parsed.data.access_token,
       expiresAt: Date.now() + parsed.data.expires_in * 1000,
-      name: displayName(identity.value.token),
+      name: displayName(
+        identity.value.token.startsWith("sll_") ? parsed.data.access_token : identity.value.token,
+      ),
       bound: parsed.data.token_type.toLowerCase() === "dpop",
       task: parsed.data.task,
     });

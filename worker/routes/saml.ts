@@ -68,7 +68,6 @@ saml.post("/saml/:name/acs", async (context) => {
   const address = new URL(outcome.redirectUri);
   address.searchParams.set("code", outcome.code);
   address.searchParams.set("state", outcome.state);
-  address.searchParams.set("iss", publicUrl);
   // 303: the browser goes on with GET and leaves the response behind.
   return leave(context, address.href, 303);
 });

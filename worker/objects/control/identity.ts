@@ -175,7 +175,7 @@ export class Identity {
   async #redeem(form: string, context: ExchangeContext, now: number): Promise<Result<Issued, OAuthError>> {
     const grant = parseCodeGrant(new URLSearchParams(form));
     if (!grant.ok) return grant;
-    const redeemed = this.saml.redeem(grant.value, context.proof?.key, now);
+    const redeemed = this.saml.redeem(grant.value, now);
     if (redeemed === undefined) return err(codeRefused());
     const { token, login } = redeemed;
     const exchange = {
@@ -241,7 +241,7 @@ export class Identity {
         return refused("proof_missing");
       return ok({ token: good.value, expiresAt: good.value.expiresAt });
     }
-    if (type === LOGIN_TYPE) return this.#loginParty(token, proof, now);
+    if (type === LOGIN_TYPE) return this.#loginParty(token, now);
     if (type === SAML_TYPE) return this.#assertionParty(token, now);
     const { keySource } = this.#host;
     const verified = await verifyIdentityToken(token, this.#host.config()?.issuers ?? [], keySource, now);
@@ -251,10 +251,9 @@ export class Identity {
   }
 
   /** What `sally login` through a SAML provider left, as long as that provider is trusted. */
-  #loginParty(token: string, proof: Proof | undefined, now: number): Result<Party, OAuthError> {
+  #loginParty(token: string, now: number): Result<Party, OAuthError> {
     const login = this.saml.login(token, now);
     if (login === undefined) return refused("login_unknown");
-    if (login.proofKey !== undefined && login.proofKey !== proof?.key) return refused("proof_missing");
     const trusted = this.#host
       .config()
       ?.saml.some(({ name, entityId }) => name === login.provider && entityId === login.principal.issuer);

@@ -19,8 +19,6 @@ export type SamlLogin = {
   readonly principal: Principal;
   readonly issuedAt: number;
   readonly endsAt: number;
-  /** Thumbprint of the key that has to be proven with it. */
-  readonly proofKey?: string;
 };
 
 /** Where the browser goes with the outcome. */
@@ -100,7 +98,6 @@ export class SamlLogins {
   /** The token that stands for the login from now on. A code is spent by the first try, right or wrong. */
   redeem(
     { code, redirectUri, verifier }: CodeGrant,
-    proofKey: string | undefined,
     now: number,
   ): { readonly token: string; readonly login: SamlLogin } | undefined {
     const row = this.#sql
@@ -115,16 +112,8 @@ export class SamlLogins {
     if (request.redirectUri !== redirectUri || request.challenge !== challenge) return undefined;
     if (!this.#hasRoom("saml_logins", LIMITS.saml.remembered, now)) return undefined;
     const token = secret("sll");
-    const login: SamlLogin = {
-      ...(JSON.parse(row.login) as SamlLogin),
-      ...(proofKey === undefined ? {} : { proofKey }),
-    };
-    this.#sql.exec(
-      "INSERT INTO saml_logins VALUES (?, ?, ?)",
-      hash(token),
-      JSON.stringify(login),
-      login.endsAt,
-    );
+    const login = JSON.parse(row.login) as SamlLogin;
+    this.#sql.exec("INSERT INTO saml_logins VALUES (?, ?, ?)", hash(token), row.login, login.endsAt);
     return { token, login };
   }
 
