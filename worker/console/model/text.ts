@@ -1,7 +1,7 @@
 /** Numbers, spans of time and identifiers as people read them. */
 
-const INTEGER = new Intl.NumberFormat("en-GB");
-const COMPACT = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
+const INTEGER = new Intl.NumberFormat("en-US");
+const COMPACT = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 
 export function count(value: number): string {
   return Math.abs(value) < 100_000 ? INTEGER.format(value) : COMPACT.format(value);

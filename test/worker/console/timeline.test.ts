@@ -1,0 +1,150 @@
+import { describe, expect, it } from "vitest";
+import { Timeline, type TimelineEvent, shows } from "../../../worker/console/model/timeline.ts";
+
+function timeline(...bodies: readonly TimelineEvent["body"][]): Timeline {
+  const made = new Timeline();
+  // One at a time, as a live session's events arrive.
+  bodies.forEach((body, index) => made.add([{ seq: index + 1, at: "2026-11-22T09:00:00.000Z", body }]));
+  return made;
+}
+
+const ALLOWED = { effect: "allow", policies: [{ id: "read" }] };
+
+describe("a session's timeline", () => {
+  it("gathers a statement, its rows and its result into one entry", () => {
+    const { entries } = timeline(
+      { type: "session" },
+      { type: "statement", operation: 1, text: "select *", actions: ["postgres:select"], decision: ALLOWED },
+      { type: "rows", operation: 1, rows: [["1", null]] },
+      {
+        type: "result",
+        operation: 1,
+        tag: "SELECT 2",
+        columns: [{ name: "id" }, { name: "name" }],
+        rowCount: 2,
+        bytes: 40,
+        rows: [["2", { base64: "AA==" }]],
+        milliseconds: 7,
+      },
+    );
+    expect(entries).toHaveLength(2);
+    expect(entries[1]).toMatchObject({
+      kind: "operation",
+      effect: "allow",
+      milliseconds: 7,
+      results: [
+        {
+          tag: "SELECT 2",
+          columns: ["id", "name"],
+          values: [
+            ["1", null],
+            ["2", { base64: "AA==" }],
+          ],
+        },
+      ],
+    });
+  });
+
+  it("keeps the results of several statements of one operation apart", () => {
+    const { entries } = timeline(
+      { type: "statement", operation: 1, text: "select 1; select 2", decision: ALLOWED },
+      { type: "result", operation: 1, tag: "SELECT 1", rows: [["1"]], rowCount: 1 },
+      { type: "result", operation: 1, tag: "SELECT 1", rows: [["2"]], rowCount: 1 },
+    );
+    expect(entries[0]).toMatchObject({ results: [{ values: [["1"]] }, { values: [["2"]] }] });
+  });
+
+  it("shows a held statement as held, before and after its approval", () => {
+    const hold = {
+      type: "hold",
+      operation: 1,
+      text: "delete",
+      hash: "h",
+      requirements: [{ policy: "p", group: "dba", quorum: 1 }],
+    };
+    expect(timeline(hold).entries[0]).toMatchObject({ effect: "hold", decided: undefined });
+    const after = timeline(
+      hold,
+      { type: "approval", operation: 1, approval: "apr_1", outcome: "approved", by: ["a"], waited: 1200 },
+      { type: "statement", operation: 1, text: "delete", decision: ALLOWED, approval: "apr_1" },
+      { type: "result", operation: 1, tag: "DELETE 1", rowCount: 0 },
+    );
+    expect(after.entries).toHaveLength(1);
+    expect(after.entries[0]).toMatchObject({
+      effect: "hold",
+      waitedMs: 1200,
+      decided: { outcome: "approved", by: ["a"] },
+      results: [{ tag: "DELETE 1" }],
+    });
+  });
+
+  it("says why a statement was refused, and when a held one was denied or withdrawn", () => {
+    const refused = timeline({
+      type: "refusal",
+      operation: 1,
+      text: "drop",
+      decision: { effect: "deny", policies: [{ id: "no" }] },
+      code: "denied_by_policy",
+      reason: "no",
+    });
+    expect(refused.entries[0]).toMatchObject({ effect: "deny", refusal: { code: "denied_by_policy" } });
+    const denied = timeline(
+      { type: "hold", operation: 1, text: "delete" },
+      { type: "approval", operation: 1, outcome: "denied", by: ["a"], comment: "why?" },
+      {
+        type: "refusal",
+        operation: 1,
+        decision: { effect: "hold" },
+        code: "approval_denied",
+        reason: "denied",
+      },
+    );
+    expect(denied.entries[0]).toMatchObject({
+      effect: "hold",
+      decided: { outcome: "denied", comment: "why?" },
+    });
+    const gone = timeline(
+      { type: "hold", operation: 1, text: "delete" },
+      { type: "withdrawn", operation: 1, reason: "client_gone" },
+    );
+    expect(gone.entries[0]).toMatchObject({ withdrawn: "client_gone" });
+  });
+
+  it("gives an Execute the text and values of what it executes", () => {
+    const { entries } = timeline(
+      { type: "statement", operation: 1, text: "select $1", parameters: ["x"], decision: ALLOWED },
+      { type: "execute", operation: 2, of: 1, decision: { effect: "allow" } },
+    );
+    expect(entries[1]).toMatchObject({ text: "select $1", parameters: ["x"] });
+  });
+
+  it("leaves terminal output to the player", () => {
+    const made = timeline({ type: "operation", operation: 1, text: "uptime" }, { type: "output", text: "x" });
+    expect(made.entries).toHaveLength(1);
+    expect(made.terminal).toBe(true);
+  });
+
+  it("survives events whose fields are not what they should be", () => {
+    const { entries } = timeline(
+      { type: "statement", operation: "1", text: 7, actions: "x", decision: null },
+      { type: "result", operation: 99, rows: 3 },
+      { type: "error", message: null },
+      { type: "approval", outcome: 1 },
+    );
+    expect(entries).toHaveLength(1);
+  });
+
+  it("finds entries by decision, error and words", () => {
+    const { entries } = timeline(
+      { type: "statement", operation: 1, text: "SELECT Secret", decision: ALLOWED },
+      { type: "error", operation: 1, sqlstate: "42P01", message: "no such relation" },
+      { type: "end", reason: "done" },
+    );
+    const [statement, end] = entries;
+    if (statement === undefined || end === undefined) throw new Error("entries are missing");
+    expect(shows(statement, "all", "secret")).toBe(true);
+    expect(shows(statement, "errors", "relation")).toBe(true);
+    expect(shows(statement, "deny", "")).toBe(false);
+    expect(shows(end, "allow", "")).toBe(false);
+  });
+});
