@@ -20,7 +20,6 @@ import {
 import { parseConnectorKey } from "../../identity/connector-token.ts";
 import { createKeySource } from "../../identity/key-source.ts";
 import type { JWK } from "jose";
-import type { JWK } from "jose";
 import { SECRET_BYTES, joinTokenHash, newJoinToken, useJoinToken } from "../../identity/secrets.ts";
 import type { DetailsRequest } from "../../identity/authorization-details.ts";
 import type { LoginRequest } from "../../identity/code-grant.ts";
@@ -738,23 +737,6 @@ export class ControlObject extends DurableObject<Bindings> {
     before: JWK,
     after: JWK,
   ): Promise<Result<{ name: string }, Refusal>> {
-    const untrusted = refusal("connector_not_trusted", "the connector's key is not the one that it was");
-    const known = this.#connectors.get(name);
-    if (known === undefined || known.publicKey.x !== before.x || after.x === before.x) return err(untrusted);
-    this.#record({ type: "connector_key", connector: name, before: before.x, key: after.x });
-    if (!this.#connectors.replaceKey(name, before, after)) return err(untrusted);
-    // Whoever only has the old key does not come back.
-    await connectorOf(this.env, name).replaced();
-    return ok({ name });
-  }
-
-  /** The connector that a resource is configured for. */
-  connectorFor(resource: string): string | undefined {
-    return this.#config?.resources.find(({ name }) => name === resource)?.connector;
-  }
-
-  /** A connector's own new key; the route has verified that the holder of both keys asks. */
-  async rotateConnectorKey(name: string, before: JWK, after: JWK): Promise<Result<{ name: string }, Refusal>> {
     const untrusted = refusal("connector_not_trusted", "the connector's key is not the one that it was");
     const known = this.#connectors.get(name);
     if (known === undefined || known.publicKey.x !== before.x || after.x === before.x) return err(untrusted);
