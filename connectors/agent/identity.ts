@@ -58,7 +58,11 @@ export async function enrol(where: Where, joinToken: string): Promise<Result<Ide
   const key = existing.value ?? (await createKey(where.stateDirectory));
   const jwk = createPublicKey(key).export({ format: "jwk" });
   const publicKey = { kty: jwk.kty, crv: jwk.crv, x: jwk.x };
-  const asked = await post(`${where.gateway}/connector/enroll`, { token: joinToken, name: where.name, publicKey });
+  const asked = await post(`${where.gateway}/connector/enroll`, {
+    token: joinToken,
+    name: where.name,
+    publicKey,
+  });
   if (!asked.ok) return asked;
   if (!asked.value.ok) {
     const problem = parseJson(Problem, asked.value.text);
@@ -113,7 +117,8 @@ export async function rotateKey(
  */
 export async function otherIdentity(refused: Identity, where: Where): Promise<Identity | undefined> {
   const current = await loadIdentity(where);
-  if (current.ok && current.value !== undefined && !current.value.key.equals(refused.key)) return current.value;
+  if (current.ok && current.value !== undefined && !current.value.key.equals(refused.key))
+    return current.value;
   const next = await readKey(where.stateDirectory, NEXT_KEY_FILE);
   if (!next.ok || next.value === undefined) return undefined;
   await rename(join(where.stateDirectory, NEXT_KEY_FILE), join(where.stateDirectory, KEY_FILE));

@@ -124,7 +124,9 @@ function readArguments(
   try {
     const { values } = parseArgs({
       args: [...argv],
-      options: { config: { type: "string" }, check: { type: "boolean", default: false },
+      options: {
+        config: { type: "string" },
+        check: { type: "boolean", default: false },
         "rotate-key": { type: "boolean", default: false },
       },
     });

@@ -68,7 +68,10 @@ export const connectorLs: Command = {
       );
       for (const { name, processes } of connectors) {
         if (processes.length < 2) continue;
-        say(context.terminal, `${processes.length} processes use the key of ${name}; if you run only one, revoke it`);
+        say(
+          context.terminal,
+          `${processes.length} processes use the key of ${name}; if you run only one, revoke it`,
+        );
         for (const { process, since, source = "an address that is not known" } of processes) {
           context.terminal.err(visibleLine(`  ${process.slice(0, 8)} from ${source}, since ${since}`) + "\n");
         }

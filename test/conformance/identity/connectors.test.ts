@@ -1,5 +1,5 @@
 /** How far a connector is trusted: its key, its followers, and what is configured for it. */
-import { cp, readFile, stat } from "node:fs/promises";
+import { cp, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startConnector } from "../../../scripts/lib/connector.ts";
@@ -40,16 +40,16 @@ async function works(): Promise<boolean> {
   return code === 0 && stdout === "1\n";
 }
 
-function runConnector(directory: string, ...more: string[]): Supervised {
-  const process_ = supervise({
+async function runConnector(directory: string, ...more: string[]): Promise<Supervised> {
+  const running = await supervise({
     name: "a connector",
     command: process.execPath,
     args: [join(ROOT, "connectors/agent/main.ts"), "--config", join(directory, "connector.yaml"), ...more],
     env: process.env,
     logFile: join(stack.directory, "logs", `connector-${started.length}.log`),
   });
-  started.push(process_);
-  return process_;
+  started.push(running);
+  return running;
 }
 
 describe("a connector's key", () => {
@@ -59,7 +59,7 @@ describe("a connector's key", () => {
     await cp(directory, stolen, { recursive: true });
     const before = await readFile(join(directory, "state/connector.key"), "utf8");
 
-    const rotation = runConnector(directory, "--rotate-key");
+    const rotation = await runConnector(directory, "--rotate-key");
     expect((await rotation.exited).code, tail(rotation.logFile)).toBe(0);
     const key = join(directory, "state/connector.key");
     expect(await readFile(key, "utf8")).not.toBe(before);
@@ -70,18 +70,16 @@ describe("a connector's key", () => {
     // The copy has the old key, in a directory that nobody renews.
     const config = join(stolen, "connector.yaml");
     const text = await readFile(config, "utf8");
-    await import("node:fs/promises").then(({ writeFile }) =>
-      writeFile(config, text.replaceAll(directory, stolen)),
-    );
-    const thief = runConnector(stolen);
+    await writeFile(config, text.replaceAll(directory, stolen));
+    const thief = await runConnector(stolen);
     expect((await thief.exited).code).toBe(5);
-    const again = runConnector(stolen, "--rotate-key");
+    const again = await runConnector(stolen, "--rotate-key");
     expect((await again.exited).code).not.toBe(0);
     expect(await works()).toBe(true);
   });
 
   it("shows when two processes use it", async () => {
-    const second = runConnector(join(stack.directory, "connector"));
+    const second = await runConnector(join(stack.directory, "connector"));
     await until(async () => (await processesOf("demo")) === 2, "the second process is seen");
     const { stdout, stderr } = await stack.sally("reviewer-a", ["connector", "ls"]);
     expect(stdout).toMatch(/demo +online +2/);
