@@ -16,7 +16,7 @@ import {
 import { SshOpen, SshSignalToServer } from "../../../wire/ssh/open.ts";
 import { encodeOutput } from "../../../wire/ssh/output-frame.ts";
 import { string } from "../../../wire/ssh/reader.ts";
-import { DONE, type TunnelChannel } from "../../lib/tunnel-socket.ts";
+import { ChannelClosed, DONE, type TunnelChannel } from "../../lib/tunnel-socket.ts";
 import { concat } from "../../../wire/bytes.ts";
 import type { Log } from "../log.ts";
 import type { Protocol } from "../upstream.ts";
@@ -58,8 +58,12 @@ class Pool {
     this.#config = config;
   }
 
-  /** The session's connection; call `release` once for each `acquire`. */
-  acquire(session: string, user: string, log: Log): { client: Live["client"]; release: () => void } {
+  /** The session's connection; call `release` once for each `acquire`, `over` when the session itself has ended. */
+  acquire(
+    session: string,
+    user: string,
+    log: Log,
+  ): { client: Live["client"]; release: (over: boolean) => void } {
     const key = JSON.stringify([session, user]);
     let live = this.#live.get(key);
     if (live === undefined) {
@@ -69,10 +73,11 @@ class Pool {
     const held = live;
     held.channels += 1;
     clearTimeout(held.linger);
-    const release = (): void => {
+    const release = (over: boolean): void => {
       held.channels -= 1;
       if (held.channels > 0) return;
-      held.linger = setTimeout(() => this.#drop(key, held), LINGER).unref();
+      if (over) this.#drop(key, held);
+      else held.linger = setTimeout(() => this.#drop(key, held), LINGER).unref();
     };
     return { client: held.client, release };
   }
@@ -138,7 +143,9 @@ async function serve(
     });
   }
   const { client: connecting, release } = pool.acquire(session, user, log);
-  channel.once("close", release);
+  let over = false;
+  channel.once("error", (error) => (over = error instanceof ChannelClosed));
+  channel.once("close", () => release(over));
   const connected = await connecting;
   if (!connected.ok) return channel.close(closeReason(resource, connected.error));
   if (channel.destroyed) return;
