@@ -8,7 +8,7 @@ import { OPEN_GUARD } from "../../../wire/postgres/machine-types.ts";
 import type { Refusal } from "../../../wire/refusals.ts";
 import { err, ok, type Result } from "../../../wire/result.ts";
 import type { SqlParser } from "../sql/parser.ts";
-import { tagged } from "../sql/walk.ts";
+import { tagged, walk } from "../sql/walk.ts";
 import type { Resource } from "../types.ts";
 import { HASH_INNER, HASH_OUTER } from "./expressions.ts";
 import { trustedNames, type TrustedNames } from "./functions.ts";
@@ -24,10 +24,11 @@ import { Views } from "./views.ts";
 
 export type { MaskConfigError, Masker, Reveals, Rewritten } from "./types.ts";
 
-/** Views of principals with different reveals kept at once; a resource has few. */
-const VIEWS = 64;
-/** Rewritten statements kept for each view, and how long a text may be to be kept. */
-const STATEMENTS = 500;
+/** Principals with different reveals that are kept at once; a resource has few. */
+const VIEWS = 8;
+/** Characters of statements and rewritten statements kept for each of them. */
+const KEPT = 1 << 20;
+/** Longer statements are hardly sent twice. */
 const KEPT_TEXT = 8_192;
 
 /**
@@ -130,6 +131,7 @@ class Principal {
   readonly #parser: SqlParser;
   readonly #base: Omit<Surroundings, "session">;
   readonly #kept = new Map<string, Rewritten>();
+  #keptSize = 0;
 
   constructor(view: View, names: RelationNames, trusted: TrustedNames, parser: SqlParser) {
     this.#view = view;
@@ -158,6 +160,9 @@ class Principal {
       return err({ code: "statement_not_parsed", message: "one statement is rewritten at a time" });
     }
     if (whole === undefined) return ok({ sql: undefined, guard: withheld, notes: [] });
+    if (!walk(whole.tag, whole.fields, () => {})) {
+      return err({ code: "statement_over_limit", message: "the statement is nested too deeply" });
+    }
     const rewriter = new Rewriter({ ...this.#base, session }, text, node);
     const edited = rewriter.run(node, () => walkStatement(rewriter, whole.tag, whole.fields));
     if (!edited.ok) return edited;
@@ -171,10 +176,18 @@ class Principal {
       },
       notes: rewriter.notes,
     };
-    if (key !== undefined && text.length <= KEPT_TEXT) {
-      if (this.#kept.size >= STATEMENTS) this.#kept.delete(this.#kept.keys().next().value ?? "");
-      this.#kept.set(key, rewritten);
-    }
+    if (key !== undefined && text.length <= KEPT_TEXT) this.#keep(key, rewritten);
     return ok(rewritten);
+  }
+
+  /** Starts anew when it is full: what is in use is soon there again. */
+  #keep(key: string, rewritten: Rewritten): void {
+    const size = key.length + (rewritten.sql?.length ?? 0);
+    if (this.#keptSize + size > KEPT) {
+      this.#kept.clear();
+      this.#keptSize = 0;
+    }
+    this.#kept.set(key, rewritten);
+    this.#keptSize += size;
   }
 }

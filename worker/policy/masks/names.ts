@@ -30,8 +30,11 @@ export class RelationNames {
       const same = this.#byName.get(relation.name);
       if (same === undefined) this.#byName.set(relation.name, [relation]);
       else same.push(relation);
-      for (const parent of relation.parents)
-        this.#children.set(parent, [...(this.#children.get(parent) ?? []), relation]);
+      for (const parent of relation.parents) {
+        const siblings = this.#children.get(parent);
+        if (siblings === undefined) this.#children.set(parent, [relation]);
+        else siblings.push(relation);
+      }
     }
   }
 

@@ -138,10 +138,9 @@ function propagate(
   const children = new Map<number, CatalogueRelation[]>();
   const referring = new Map<number, CatalogueRelation[]>();
   for (const relation of catalogue.relations) {
-    for (const parent of relation.parents) children.set(parent, [...(children.get(parent) ?? []), relation]);
+    for (const parent of relation.parents) append(children, parent, relation);
     for (const key of relation.constraints) {
-      if (key.references)
-        referring.set(key.references.oid, [...(referring.get(key.references.oid) ?? []), relation]);
+      if (key.references) append(referring, key.references.oid, relation);
     }
   }
   const work = [...building.keys()];
@@ -172,6 +171,12 @@ function propagate(
     if (spreadRows(from, children.get(oid) ?? [], parents, of))
       work.push(...family.map((relation) => relation.oid));
   }
+}
+
+function append<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const values = map.get(key);
+  if (values === undefined) map.set(key, [value]);
+  else values.push(value);
 }
 
 /** Gives `column` the mask and the origins of `entry`; a column with a mask of its own keeps it. Returns whether anything is new. */

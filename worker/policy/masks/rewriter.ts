@@ -299,6 +299,7 @@ export class Rewriter {
       if (!shape.ok) return this.refuse(shape.error);
       if (shape.value !== undefined) {
         this.touches = true;
+        if (shape.value.tells === true) this.errorsTell = true;
         this.note(`${nameOf(relation)}: read through its definition, with what it reads masked`);
       }
       return shape.value;

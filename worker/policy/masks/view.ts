@@ -28,7 +28,12 @@ export type Applied = {
 export type OrderFence = "none" | "heap" | "sort";
 
 /** A subquery that stands in for a relation. */
-export type Shape = { readonly text: string; readonly tree: unknown };
+export type Shape = {
+  readonly text: string;
+  readonly tree: unknown;
+  /** An error while it is read could hold a value. */
+  readonly tells?: boolean;
+};
 
 export type ShapeOptions = {
   readonly only: boolean;

@@ -6,7 +6,7 @@ import type { CatalogueRelation } from "../../../wire/postgres/catalogue.ts";
 import { refusal, type Refusal } from "../../../wire/refusals.ts";
 import { err, ok, type Result } from "../../../wire/result.ts";
 import type { SqlParser } from "../sql/parser.ts";
-import { tagged } from "../sql/walk.ts";
+import { tagged, walk } from "../sql/walk.ts";
 import type { TrustedNames } from "./functions.ts";
 import type { RelationNames } from "./names.ts";
 import { nameOf, Rewriter } from "./rewriter.ts";
@@ -86,7 +86,7 @@ export class Views {
     const parsed = this.#parser.parse(definition);
     const node = parsed.ok && parsed.value.length === 1 ? parsed.value[0]?.node : undefined;
     const whole = tagged(node);
-    if (whole?.tag !== "SelectStmt") {
+    if (whole?.tag !== "SelectStmt" || !walk(whole.tag, whole.fields, () => {})) {
       return err(refusal("mask_cannot_rewrite", `the definition of the view ${name} cannot be read`));
     }
     const around = {
@@ -120,8 +120,15 @@ export class Views {
         : relation.securityBarrier && fence
           ? fenced(edited.value)
           : edited.value;
-    if (direct === undefined) return body === undefined ? ok(undefined) : parseShape(body, this.#parser);
-    return this.#view.shapeOver(direct, body, this.#parser);
+    if (direct === undefined && body === undefined) return ok(undefined);
+    const shape =
+      direct === undefined
+        ? parseShape(body ?? "", this.#parser)
+        : this.#view.shapeOver(direct, body, this.#parser);
+    const own =
+      direct !== undefined &&
+      (direct.filters.length > 0 || [...direct.columns.values()].some(({ mask }) => mask.mayFail));
+    return shape.ok ? ok({ ...shape.value, tells: rewriter.errorsTell || own }) : shape;
   }
 }
 

@@ -360,3 +360,16 @@ describe("configuration", () => {
     ]);
   });
 });
+
+describe("limits", () => {
+  it("refuses a statement that is nested too deeply, without failing", () => {
+    const deep = `SELECT ${"1 + ".repeat(5_000)}1 FROM customers`;
+    expect(run(masker(), deep)).toMatch(/^statement_over_limit/);
+    expect(run(masker(), `SELECT ${"NOT ".repeat(3_000)}true FROM customers`)).toMatch(/^statement_/);
+  });
+
+  it("rewrites a statement with a thousand relations", () => {
+    const many = `SELECT 1 FROM ${Array.from({ length: 1_000 }, (_, index) => `customers c${index}`).join(", ")} WHERE c1.ssn = c2.ssn`;
+    expect(sqlOf(masker(), many)?.split("****")).toHaveLength(1_001);
+  });
+});
