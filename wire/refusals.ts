@@ -57,6 +57,8 @@ export const REFUSALS = {
   principal_revoked: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   ticket_invalid: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   proof_invalid: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
+  origin_refused: { http: 403, sqlstate: "28000", exit: EXIT.denied },
+  csrf_refused: { http: 403, sqlstate: "28000", exit: EXIT.denied },
   delegation_not_enough: { http: 403, sqlstate: "42501", exit: EXIT.denied },
   connector_not_trusted: { http: 401, sqlstate: "28000", exit: EXIT.unauthenticated },
   // Tasks.

@@ -221,7 +221,14 @@ export const Connectors = z.looseObject({
 });
 
 export const LoginIssuers = z.looseObject({
-  issuers: z.array(z.looseObject({ issuer: z.string(), clientId: z.string(), scopes: z.array(z.string()) })),
+  issuers: z
+    .array(
+      z.looseObject({ issuer: z.string(), clientId: z.string().optional(), scopes: z.array(z.string()) }),
+    )
+    // Some are for the web console only.
+    .transform((issuers) =>
+      issuers.flatMap(({ clientId, ...issuer }) => (clientId === undefined ? [] : [{ ...issuer, clientId }])),
+    ),
   saml: z.array(z.looseObject({ name: z.string(), entityId: z.string() })).default([]),
 });
 export type LoginSaml = z.infer<typeof LoginIssuers>["saml"][number];

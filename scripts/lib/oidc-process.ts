@@ -7,7 +7,7 @@
 import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
 import { Provider, interactionPolicy } from "oidc-provider";
 import type { OidcProcessOptions } from "./oidc.ts";
-import { OIDC_CLIENT_ID, OIDC_USERS, type OidcUserName, claimsOf } from "./oidc-users.ts";
+import { OIDC_CLIENT_ID, OIDC_CONSOLE_CLIENT_ID, OIDC_USERS, type OidcUserName, claimsOf } from "./oidc-users.ts";
 import { stopWithParent } from "./processes.ts";
 
 const LOGIN_PATH = /^\/login\/([A-Za-z0-9_-]{1,64})$/;
@@ -23,6 +23,15 @@ function createProvider(options: OidcProcessOptions): Provider {
         response_types: ["code"],
         // A native client's loopback redirect may use any port (RFC 8252 §7.3).
         redirect_uris: ["http://127.0.0.1/callback", "http://localhost/callback", "http://[::1]/callback"],
+      },
+      {
+        client_id: OIDC_CONSOLE_CLIENT_ID,
+        // Also any port of this machine: where the gateway listens is known only later.
+        application_type: "native",
+        token_endpoint_auth_method: "none",
+        grant_types: ["authorization_code", "refresh_token"],
+        response_types: ["code"],
+        redirect_uris: ["http://127.0.0.1/console/callback", "http://localhost/console/callback"],
       },
     ],
     jwks: { keys: [options.key] },

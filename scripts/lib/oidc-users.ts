@@ -36,6 +36,9 @@ export const OIDC_USER_NAMES: readonly OidcUserName[] = ["engineer", "reviewer-a
 /** The public client of `sally login`; also the audience of the ID tokens. */
 export const OIDC_CLIENT_ID = "sally-cli";
 
+/** The public client of the web console. */
+export const OIDC_CONSOLE_CLIENT_ID = "sally-console";
+
 /** Claims of an ID token beyond the registered ones. */
 export function claimsOf(user: OidcUser): Record<string, unknown> {
   return {

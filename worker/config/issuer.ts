@@ -41,6 +41,14 @@ const fields = object({
   audience: oneOrMore(text(MAX_URL)),
   algorithms: oneOrMore(z.enum(ALGORITHMS)),
   clientId: text(256).optional(),
+  consoleClientId: text(256).optional(),
+  consoleClientSecret: z
+    .string()
+    .regex(
+      /^CONSOLE_[A-Z0-9_]{1,55}$/,
+      "is the name of a secret of the gateway's, which starts with CONSOLE_",
+    )
+    .optional(),
   scopes: z.array(text(128)).default(["openid", "profile", "email", "groups"]),
   principal: principal.default("User"),
   rules: z.array(rule).default([]),
@@ -57,6 +65,11 @@ export const issuerShape = fields.superRefine(({ issuer, require }, context) => 
 });
 
 export function toIssuer(shape: z.infer<typeof issuerShape>): Issuer {
-  const { clientId, ...rest } = shape;
-  return { ...rest, ...(clientId === undefined ? {} : { clientId }) };
+  const { clientId, consoleClientId, consoleClientSecret, ...rest } = shape;
+  return {
+    ...rest,
+    ...(clientId === undefined ? {} : { clientId }),
+    ...(consoleClientId === undefined ? {} : { consoleClientId }),
+    ...(consoleClientSecret === undefined ? {} : { consoleClientSecret }),
+  };
 }

@@ -36,6 +36,10 @@ export type Issuer = {
   readonly algorithms: readonly Algorithm[];
   /** For `sally login`: a public client that uses PKCE. Without it nobody logs in here interactively. */
   readonly clientId?: string;
+  /** For the web console: a client whose redirect address is `<gateway>/console/callback`. */
+  readonly consoleClientId?: string;
+  /** Name of the gateway's secret with that client's secret; without it the client is public. */
+  readonly consoleClientSecret?: string;
   readonly scopes: readonly string[];
   /** What the owner of a token is when no rule matches. */
   readonly principal: "User" | "Workload";

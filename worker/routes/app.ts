@@ -8,6 +8,7 @@ import { approvals, slack } from "./approvals.ts";
 import { readJson } from "./body.ts";
 import { config } from "./config.ts";
 import { consoleConfig } from "./console-config.ts";
+import { console_ } from "./console.ts";
 import { consoleFiles } from "./console-files.ts";
 import { identity } from "./identity.ts";
 import { http } from "./http.ts";
@@ -42,6 +43,8 @@ app.route("/", api);
 app.route("/", identity);
 app.route("/", saml);
 app.route("/", scim);
+
+app.route("/", console_);
 
 // Last: any address below /console that is nothing else is a page.
 app.route("/", consoleFiles);

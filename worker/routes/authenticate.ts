@@ -2,14 +2,19 @@
 import { createMiddleware } from "hono/factory";
 import type { Context } from "hono";
 import { REFUSALS, type Refusal, refusal } from "../../wire/refusals.ts";
-import { type Result, err } from "../../wire/result.ts";
+import { type Result, err, ok } from "../../wire/result.ts";
 import { type Bindings, controlOf, readSettings } from "../env.ts";
 import { verifyProof } from "../identity/proof.ts";
 import { type VerificationKey, keyIdOf, verifySessionToken } from "../identity/session-token.ts";
 import type { VerifiedToken } from "../policy/grant.ts";
+import { admitBrowser } from "./browser.ts";
 import { problem } from "./problem.ts";
 
-export type Authenticated = { Bindings: Bindings; Variables: { token: VerifiedToken } };
+export type Authenticated = {
+  Bindings: Bindings;
+  /** `console`: which browser's session it is, where it came by a cookie. */
+  Variables: { token: VerifiedToken; console?: string };
+};
 
 // Public keys are no identity: every request of the isolate may share them.
 let kept: { keys: VerificationKey[]; readAt: number } | undefined;
@@ -65,8 +70,16 @@ export const authenticate = createMiddleware<Authenticated>(async (context, next
  * `Authorization: DPoP` with a proof of this very request; one that is not as `Authorization: Bearer`.
  */
 async function verifyRequest(context: Context<Authenticated>): Promise<Result<VerifiedToken, Refusal>> {
-  const header = context.req.header("authorization") ?? "";
-  const [, scheme, token] = /^(Bearer|DPoP) ([^\s]+)$/i.exec(header) ?? [];
+  const header = context.req.header("authorization");
+  // Only the API: a browser's cookie opens no connection to a resource.
+  if (header === undefined && context.req.path.startsWith("/v1/")) {
+    const browser = await admitBrowser(context as unknown as Context<{ Bindings: Bindings }>);
+    if (browser !== undefined) {
+      if (browser.ok) context.set("console", browser.value.id);
+      return browser.ok ? ok(browser.value.token) : browser;
+    }
+  }
+  const [, scheme, token] = /^(Bearer|DPoP) ([^\s]+)$/i.exec(header ?? "") ?? [];
   if (scheme === undefined || token === undefined) {
     const hint = "send a session token as Authorization: Bearer; sally login gets you one";
     return err(refusal("token_missing", "this needs a session token", { hint }));

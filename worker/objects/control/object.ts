@@ -50,6 +50,8 @@ import {
   compareFiles,
 } from "./config-history.ts";
 import { Connectors } from "./connectors.ts";
+import { type Browser, ConsoleSessions } from "./console-sessions.ts";
+import { type Permissions, permissionsOf } from "./permissions.ts";
 import { mintIdentityAssertion } from "../../identity/identity-assertion.ts";
 import { type SshHostKey, generateSshHostKey, hostKeyLine } from "../../identity/ssh-host-key.ts";
 import { type ExchangeContext, Identity, type Issued, revoked } from "./identity.ts";
@@ -90,6 +92,7 @@ export class ControlObject extends DurableObject<Bindings> {
   readonly #outbox: Outbox;
   readonly #people: People;
   readonly #slack: SlackDesk;
+  readonly #browsers: ConsoleSessions;
   readonly #connectors: Connectors;
   readonly #history: ConfigHistory;
   readonly #sessions: SessionIndex;
@@ -142,16 +145,26 @@ export class ControlObject extends DurableObject<Bindings> {
     this.#sessions = new SessionIndex(sql);
     this.#log = new Recorder(sql, "control");
     this.#keys = new SigningKeys(sql);
+    const keySource = createKeySource((url, init) => fetch(url, init));
     this.#identity = new Identity({
       sql,
       keys: this.#keys,
-      keySource: createKeySource((url, init) => fetch(url, init)),
+      keySource,
       config: () => this.#config,
       gateway: () => readSettings(env).publicUrl,
       record: (body) => this.#record(body),
       seen: (principal, at) => this.#people.seen(principal, at),
     });
     this.#scim = new ScimService(this.#identity.directory, (body) => this.#record(body));
+    this.#browsers = new ConsoleSessions(sql, {
+      issuers: () => this.#config?.issuers ?? [],
+      secret: (name) => readSecret(env, name),
+      keySource,
+      publicUrl: () => readSettings(env).publicUrl,
+      stillGood: (token) => this.#identity.stillGood(token, Date.now()),
+      seen: (principal, at) => this.#people.seen(principal, at),
+      record: (body) => this.#record(body),
+    });
     void ctx.blockConcurrencyWhile(async () => {
       await this.#keys.prepare(this.#earlierKey(), Date.now());
       await this.#loadSshHostKey();
@@ -194,16 +207,21 @@ export class ControlObject extends DurableObject<Bindings> {
     return hostKeyLine(this.#sshHostKey);
   }
 
-  /** Where people may log in: issuers that have a client for `sally`, and names of SAML providers. */
+  /** Where people may log in: issuers with a client for `sally` or the console, and names of SAML providers. */
   loginIssuers(): {
-    issuers: { issuer: string; clientId: string; scopes: readonly string[] }[];
+    issuers: { issuer: string; clientId?: string; scopes: readonly string[]; console?: true }[];
     saml: { name: string; entityId: string }[];
   } {
     const { issuers = [], saml = [] } = this.#config ?? {};
     return {
-      issuers: issuers.flatMap(({ issuer, clientId, scopes }) =>
-        clientId === undefined ? [] : [{ issuer, clientId, scopes }],
-      ),
+      issuers: issuers
+        .filter(({ clientId, consoleClientId }) => clientId !== undefined || consoleClientId !== undefined)
+        .map(({ issuer, clientId, consoleClientId, scopes }) => ({
+          issuer,
+          ...(clientId === undefined ? {} : { clientId }),
+          scopes,
+          ...(consoleClientId === undefined ? {} : { console: true as const }),
+        })),
       saml: saml.map(({ name, entityId }) => ({ name, entityId })),
     };
   }
@@ -250,6 +268,36 @@ export class ControlObject extends DurableObject<Bindings> {
       }
     }
     return ok(handled.value.answer);
+  }
+
+  // Browsers.
+
+  beginConsoleLogin(
+    issuer: string | undefined,
+    returnTo: string,
+  ): Promise<Result<{ address: string; cookie: string }, Refusal>> {
+    return this.#browsers.begin(issuer, returnTo, Date.now());
+  }
+
+  finishConsoleLogin(answer: {
+    readonly code: string;
+    readonly state: string;
+    readonly cookie: string;
+  }): Promise<Result<{ cookie: string; returnTo: string; endsAt: number }, Refusal>> {
+    return this.#browsers.finish(answer, Date.now());
+  }
+
+  admitBrowser(cookie: string, changing: boolean): Promise<Result<Browser, Refusal>> {
+    return this.#browsers.admit(cookie, changing, Date.now());
+  }
+
+  endConsoleSession(cookie: string): void {
+    this.#browsers.end(cookie);
+  }
+
+  /** Administrative actions that policy permits somebody: about the gateway, and about each resource. */
+  permissions(principal: Principal): Permissions {
+    return permissionsOf(policyEngine, principal, this.#config?.resources ?? []);
   }
 
   /** RFC 8693: a token of a configured issuer, or of ours, for one of ours. `form` is the request's body. */
