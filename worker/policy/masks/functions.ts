@@ -36,7 +36,12 @@ export function trustedNames(catalogue: Catalogue, trustedFunctions: readonly st
     untrustedOids.add(oid);
     if (takesRow) takingRows.add(name);
   }
-  const untrusted = ({ function: oid }: { readonly function: number }): boolean => untrustedOids.has(oid);
+  // Operators and casts of an extension are code of its types, named = or < like any other; its functions stay refused.
+  const ofExtensions = new Set(
+    catalogue.functions.filter(({ extension }) => extension !== undefined).map(({ oid }) => oid),
+  );
+  const untrusted = ({ function: oid }: { readonly function: number }): boolean =>
+    untrustedOids.has(oid) && !ofExtensions.has(oid);
   const types = new Set(catalogue.types.filter(untrusted).map(({ name }) => name));
   for (const cast of catalogue.casts.filter(untrusted)) types.add(cast.source).add(cast.target);
   return {

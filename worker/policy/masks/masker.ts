@@ -22,8 +22,6 @@ import type { MaskConfigError, Masker, Reveals, Rewritten } from "./types.ts";
 import { View } from "./view.ts";
 import { Views } from "./views.ts";
 
-export type { MaskConfigError, Masker, Reveals, Rewritten } from "./types.ts";
-
 /** Principals with different reveals that are kept at once; a resource has few. */
 const VIEWS = 8;
 /** Characters of statements and rewritten statements kept for each of them. */

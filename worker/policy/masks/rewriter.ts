@@ -19,12 +19,12 @@ import {
   type Fields,
 } from "../sql/walk.ts";
 import { Edit, standIn, type Tree } from "./edit.ts";
-import { functionProblem, type TrustedNames } from "./functions.ts";
+import { callProblem } from "./calls.ts";
+import type { TrustedNames } from "./functions.ts";
 import { cannotFail } from "./cannot-fail.ts";
 import { completeGroupBy } from "./group-by.ts";
 import type { RelationNames, Resolved, Scope } from "./names.ts";
 import type { SessionNames } from "./session-names.ts";
-import { settingCallProblem } from "./settings.ts";
 import {
   leavesAlone,
   mentionsOf,
@@ -56,10 +56,6 @@ export type Surroundings = {
 export type Replaced = { readonly relation: CatalogueRelation; readonly qualifier: string };
 
 const SELECT_HANDLED = new Set(["withClause", "larg", "rarg", "fromClause", "intoClause", "lockingClause"]);
-
-/** Stands for a part of the client's statement in an expression of ours: a parameter that nobody can have. */
-export const HOLE = "$65535";
-const HOLE_NUMBER = 65_535;
 
 const SYSTEM_COLUMNS = new Set(["xmin", "xmax", "cmin", "cmax", "tableoid"]);
 
@@ -168,30 +164,14 @@ export class Rewriter {
         return;
       case "LockingClause":
         return; // names aliases of FROM
-      case "FuncCall":
-        this.#functionCall(fields);
-        break;
       case "ColumnRef":
-        this.#columnReference(fields);
-        return;
-      case "A_Indirection":
-        this.#checkRowFunction(strings(fields["indirection"]).at(-1));
-        break;
-      case "A_Expr":
-        this.#checkOperator(fields["name"]);
-        break;
-      case "SubLink":
-        this.#checkOperator(fields["operName"]);
-        break;
-      case "SortBy":
-        this.#checkOperator(fields["useOp"]);
-        break;
-      case "TypeName":
-        this.checkType(fields);
+        if (list(fields["fields"]).length >= 3) this.#longReferences.push(fields);
         break;
       default:
         break;
     }
+    const problem = callProblem(tag, fields, this.around.trusted);
+    if (problem !== undefined) this.refuse(notAllowed(problem));
     this.children(tag, fields, scope);
   }
 
@@ -200,15 +180,6 @@ export class Rewriter {
     forEachChild(tag, fields, (childTag, childFields, field) => {
       if (which === undefined || which(field)) this.visit(childTag, childFields, scope);
     });
-  }
-
-  /** The tree of an expression; where it holds `HOLE`, `hole` is put. */
-  parseExpression(expression: string, hole?: unknown): Tree {
-    const parsed = this.around.parser.parse(`SELECT ${expression}`);
-    if (!parsed.ok) return this.refuse(parsed.error);
-    const targets = list(fieldsOf(parsed.value[0]?.node, "SelectStmt")?.["targetList"]);
-    const value = fieldsOf(targets[0], "ResTarget")?.["val"];
-    return fill(value, hole) as Tree;
   }
 
   /** The names that a WITH clause adds, after its queries were visited. */
@@ -405,54 +376,10 @@ export class Rewriter {
     reference["fields"] = parts.slice(drop);
   }
 
-  #columnReference(fields: Tree): void {
-    const parts = list(fields["fields"]);
-    const names = strings(parts);
-    if (parts.length >= 3) this.#longReferences.push(fields);
-    if (names.length >= 2) this.#checkRowFunction(names.at(-1));
-  }
-
-  /** `row.f` calls f when f is no column. */
-  #checkRowFunction(name: string | undefined): void {
-    if (name !== undefined && this.around.trusted.takingRows.has(name)) {
-      this.refuse(notAllowed(`${name} is a function that this resource does not trust`));
-    }
-  }
-
-  #functionCall(fields: Fields): void {
-    const parts = strings(fields["funcname"]);
-    const problem =
-      functionProblem(parts, this.around.trusted, list(fields["args"]).length === 1) ??
-      settingCallProblem(parts, list(fields["args"]));
-    if (problem !== undefined) this.refuse(notAllowed(problem));
-  }
-
-  #checkOperator(name: unknown): void {
-    const operator = strings(name).at(-1);
-    if (operator !== undefined && this.around.trusted.operators.has(operator)) {
-      this.refuse(notAllowed(`the operator ${operator} calls a function that this resource does not trust`));
-    }
-  }
-
-  checkType(fields: Fields): void {
-    const type = strings(fields["names"]).at(-1);
-    if (type !== undefined && this.around.trusted.types.has(type)) {
-      this.refuse(notAllowed(`the type ${type} calls a function that this resource does not trust`));
-    }
-  }
-
   /** May expressions of the statement be evaluated on rows that it does not deliver, without telling of them? */
   get simple(): boolean {
     return (this.#simple ??= cannotFail(this.#original));
   }
-}
-
-function fill(node: unknown, hole: unknown): unknown {
-  if (Array.isArray(node)) return node.map((item) => fill(item, hole));
-  if (typeof node !== "object" || node === null) return node;
-  const parameter = fieldsOf(node, "ParamRef");
-  if (parameter !== undefined && parameter["number"] === HOLE_NUMBER) return hole;
-  return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, fill(value, hole)]));
 }
 
 export function nameOf(relation: CatalogueRelation): string {

@@ -8,7 +8,7 @@ import { fieldsOf, list, object, strings, tagged, text, type Fields } from "../s
 import { guardAssignment, looksMasked } from "./assignments.ts";
 import type { Tree } from "./edit.ts";
 import type { Scope } from "./names.ts";
-import { HOLE, nameOf, type Replaced, type Rewriter } from "./rewriter.ts";
+import { nameOf, type Replaced, type Rewriter } from "./rewriter.ts";
 import { maskReturning } from "./returning.ts";
 import { checkOrder } from "./write-order.ts";
 import type { Applied } from "./view.ts";
@@ -275,11 +275,12 @@ function limitRows(rewriter: Rewriter, tag: string, fields: Tree, target: Target
   const index = edit.endOfClause(edit.tokenAt(object(fields["relation"])?.["location"]), ["where"]);
   if (!edit.is(index, "where")) edit.lost = true;
   const after = edit.endOfClause(index + 1, ["returning"]);
-  const head = `(${condition}) AND CASE WHEN ${condition} THEN (`;
+  // The condition was parsed when the resource was configured; in the proof a plain bracket stands for all of it.
+  const head = ` (${condition}) AND CASE WHEN ${condition} THEN (`;
   const tail = `) ELSE false END`;
-  edit.insert(index + 1, head);
-  edit.insertAfter(after, tail);
-  fields["whereClause"] = rewriter.parseExpression(head + HOLE + tail, fields["whereClause"]);
+  edit.insert(index + 1, head, " COALESCE(");
+  edit.insertAfter(after, tail, ")");
+  fields["whereClause"] = { CoalesceExpr: { args: [fields["whereClause"]] } };
   rewriter.note(`${nameOf(relation)}: only rows where ${condition}`);
 }
 
