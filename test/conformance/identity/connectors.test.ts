@@ -72,7 +72,9 @@ describe("a connector's key", () => {
     const text = await readFile(config, "utf8");
     await writeFile(config, text.replaceAll(directory, stolen));
     const thief = await runConnector(stolen);
-    expect((await thief.exited).code).toBe(5);
+    await until(async () => tail(thief.logFile).includes("connector_not_trusted"), "the copy is refused");
+    expect(await processesOf("demo")).toBe(1);
+    await thief.stop("SIGINT");
     const again = await runConnector(stolen, "--rotate-key");
     expect((await again.exited).code).not.toBe(0);
     expect(await works()).toBe(true);

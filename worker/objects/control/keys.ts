@@ -4,6 +4,7 @@
  *
  *   published ── LIMITS.time.keyPublished ──► signs ── next key signs ──► verifies ── 16 minutes ──► gone
  */
+import type { SqlStorage } from "@cloudflare/workers-types";
 import { LIMITS } from "../../../wire/limits.ts";
 import {
   type SigningKey,
