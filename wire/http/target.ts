@@ -127,12 +127,12 @@ function canonicalPart(raw: string, literal: RegExp): Result<{ text: string; dec
     const byte = Number.parseInt(digits, 16);
     at += 2;
     if (byte < 0x20 || byte === 0x7f) return refuse("holds an encoded control character");
-    // %252e is a dot for whoever decodes twice.
-    if (byte === 0x25 && /^[0-9A-Fa-f]{2}/.test(raw.slice(at + 1))) return refuse("is encoded twice");
     bytes.push(byte);
     const decoded = String.fromCharCode(byte);
     text += byte < 0x80 && UNRESERVED.test(decoded) ? decoded : escape(byte);
   }
+  // %252e is a dot for whoever decodes twice; in canonical form its digits stand for themselves.
+  if (/%25[0-9A-Fa-f]{2}/.test(text)) return refuse("is encoded twice");
   // Overlong forms, surrogates and truncated sequences are not UTF-8.
   const decoded = fromUtf8(Uint8Array.from(bytes));
   return decoded === undefined ? refuse("is not UTF-8 when it is decoded") : ok({ text, decoded });
