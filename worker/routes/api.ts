@@ -17,8 +17,14 @@ api.use("/v1/*", authenticate);
 const MAX_LISTED = 500;
 
 api.get("/v1/whoami", (context) => {
-  const { principal, expiresAt, resources } = context.var.token;
-  return context.json({ principal, expiresAt: time(expiresAt), resources });
+  const { principal, actors, task, expiresAt, resources } = context.var.token;
+  return context.json({
+    principal,
+    ...(actors === undefined ? {} : { actors }),
+    ...(task === undefined ? {} : { task }),
+    expiresAt: time(expiresAt),
+    resources,
+  });
 });
 
 api.get("/v1/resources", async (context) => {
