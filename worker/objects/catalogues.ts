@@ -53,6 +53,11 @@ export function catalogueVersion(resource: string): number {
   return of(resource).catalogue?.version ?? 0;
 }
 
+/** When the newest catalogue was read, in milliseconds since the epoch; 0 when there is none or it is stale. */
+export function catalogueReadAt(resource: string): number {
+  return of(resource).readAt;
+}
+
 /** DDL is about to be sent. */
 export function ddlBegins(resource: string): void {
   of(resource).changing++;

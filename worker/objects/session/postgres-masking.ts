@@ -10,7 +10,7 @@ import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { SessionNames } from "../../policy/masks/session-names.ts";
 import type { Masker } from "../../policy/masks/types.ts";
-import { catalogueVersion, freshCatalogue, maskerFor, refreshCatalogue } from "../catalogues.ts";
+import { catalogueReadAt, catalogueVersion, freshCatalogue, maskerFor, refreshCatalogue } from "../catalogues.ts";
 import { maskKeyOf } from "../snapshot.ts";
 import type { SessionHost } from "./driver.ts";
 import type { Masking } from "./postgres-statements.ts";
@@ -55,6 +55,11 @@ export class MaskingSource {
     if (catalogue === undefined) return err(MISSING);
     const masker = this.#masker(catalogue);
     return masker.ok ? ok(masker.value.startupParameters) : masker;
+  }
+
+  /** Whether another reading could know more: names that do not exist must not make the database work. */
+  mayRefresh(): boolean {
+    return this.#host.now() - catalogueReadAt(this.#host.resource.name) > REREAD_MS;
   }
 
   async refreshIfStale(): Promise<Result<void, Refusal>> {
@@ -112,6 +117,9 @@ export class MaskingSource {
     return json.ok ? decodeCatalogueJson(json.value) : json;
   }
 }
+
+/** Milliseconds for which a catalogue is believed when a relation is not in it. */
+const REREAD_MS = 500;
 
 const MISSING = refusal(
   "catalogue_missing",

@@ -328,7 +328,7 @@ export class PostgresDriver implements SessionDriver {
   #ask(ask: Ask): void {
     const judged = this.#judge(ask);
     if (judged === "catalogue") void this.#afterCatalogue(ask, () => this.#settle(ask, this.#judge(ask)));
-    else if (!judged.ok && judged.error.code === "relation_unknown") {
+    else if (!judged.ok && judged.error.code === "relation_unknown" && this.#masking.mayRefresh()) {
       // The relation may be newer than the catalogue: look once, then the answer stands.
       forgetCatalogue(this.#host.resource.name);
       void this.#afterCatalogue(ask, () => this.#settle(ask, this.#judge(ask)));
@@ -574,7 +574,8 @@ export class PostgresDriver implements SessionDriver {
   }
 
   #rememberNames(ask: Ask, judged: Judged, index: number): void {
-    if (!judged.ddl) return;
+    // DISCARD is no DDL, but drops what the session made.
+    if (!judged.ddl && this.#names.created.length === 0) return;
     const text = ask.kind === "query" ? ask.sql : judged.operation.text;
     const statements = analyseText(text);
     const statement = statements.ok ? statements.value[ask.kind === "query" ? index : 0] : undefined;
