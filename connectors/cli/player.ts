@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import type { Hashed } from "./chain.ts";
+import { sshLinesOf } from "./player-ssh.ts";
 import { toJson, visible, visibleLine } from "./terminal.ts";
 
 export type Player = { readonly text: (event: Hashed) => string };
@@ -103,7 +104,9 @@ export function newPlayer(): Player {
   return {
     text: ({ at, body }) => {
       const parsed = Body.safeParse(body);
-      const [first = "", ...more] = parsed.success ? linesOf(parsed.data) : [`${body.type}  ${toJson(body)}`];
+      const [first = "", ...more] = parsed.success
+        ? linesOf(parsed.data)
+        : (sshLinesOf(body) ?? [`${body.type}  ${toJson(body)}`]);
       const time = timeOf(at);
       // Further lines stand below the first one's text, also those of a statement that has several.
       const indented = more

@@ -7,6 +7,7 @@ import type { Context } from "../context.ts";
 import type { Failure } from "../failure.ts";
 import { newPlayer } from "../player.ts";
 import { brokenFailure, readRecording } from "../recording.ts";
+import { exportTerminal, replay, REPLAY, TERMINAL } from "../terminal-replay.ts";
 import { say, toJson } from "../terminal.ts";
 
 const ID = { name: "SESSION", about: "the session's id" };
@@ -16,11 +17,15 @@ export const sessionsPlay: Command = {
   name: "sessions play",
   summary: "print what was run in a session, and what came back",
   about: `Statements with their decisions, and the results as the client was given them (masked values are masked
-here too). With --json every event is one line of JSON. The hash chain is checked on the way.`,
+here too). With --json every event is one line of JSON. The hash chain is checked on the way. With --speed the
+terminal of an SSH session is shown as it was, without what could reach beyond the screen.
+
+  sally sessions play ses_… --speed 2 --idle 1`,
   positionals: [ID],
-  options: {},
+  options: { ...TERMINAL, ...REPLAY },
   run: async (context, given) => {
     const session = given.positionals[0] ?? "";
+    if (given.values.has("speed") || given.values.has("idle")) return replay(context, session, given);
     const api = await openApi(context);
     if (!api.ok) return api;
     const player = newPlayer();
@@ -92,13 +97,20 @@ export const sessionsExport: Command = {
   name: "sessions export",
   summary: "write a recording as JSON lines",
   about: `Each line is one event as it is stored, with its hash and the exact text under it (json), so that
-anybody can check the chain without Sallyport.
+anybody can check the chain without Sallyport. A terminal of an SSH session can also be written as an
+asciicast, for asciinema and players on web pages.
 
-  sally sessions export ses_… > session.jsonl`,
+  sally sessions export ses_… > session.jsonl
+  sally sessions export ses_… --format asciicast-v3 > session.cast`,
   positionals: [ID],
-  options: {},
+  options: {
+    ...TERMINAL,
+    format: { value: "FORMAT", about: "jsonl (default), asciicast-v2 or asciicast-v3" },
+  },
   run: async (context, given) => {
     const session = given.positionals[0] ?? "";
+    const format = given.values.get("format") ?? "jsonl";
+    if (format !== "jsonl") return exportTerminal(context, session, given, format);
     const api = await openApi(context);
     if (!api.ok) return api;
     const read = await readRecording(api.value, session, (_, stored) =>

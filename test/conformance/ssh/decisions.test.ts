@@ -199,6 +199,35 @@ describe("the recording", () => {
   });
 });
 
+describe("a recorded terminal", () => {
+  it("is shown again, and exports as an asciicast of both versions", async () => {
+    await dba.run("ssh", [
+      "-S",
+      "none",
+      "-tt",
+      "web-1",
+      "printf '\\033[1mbold\\033[0m\\033]0;title\\007-end\\n'; exit 4",
+    ]);
+    const listed = await stack.sally("reviewer-b", ["sessions", "ls", "--json"]);
+    const { sessions } = JSON.parse(listed.stdout) as { sessions: { id: string; protocol: string }[] };
+    const latest = sessions.find(({ protocol }) => protocol === "ssh")?.id ?? "";
+    const shown = await stack.sally("reviewer-b", ["sessions", "play", latest, "--speed", "100"]);
+    expect(shown.code, shown.stderr).toBe(0);
+    expect(shown.stdout).toContain("\u001b[1mbold\u001b[0m-end");
+    const cast = await stack.sally("reviewer-b", ["sessions", "export", latest, "--format", "asciicast-v3"]);
+    const lines = cast.stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as unknown);
+    expect(lines[0]).toMatchObject({ version: 3, title: expect.stringContaining("web-1") as string });
+    expect(lines.at(-1)).toEqual([expect.any(Number), "x", "4"]);
+    const old = await stack.sally("reviewer-b", ["sessions", "export", latest, "--format", "asciicast-v2"]);
+    expect(JSON.parse(old.stdout.split("\n")[0] ?? "")).toMatchObject({ version: 2 });
+    const listing = await stack.sally("reviewer-b", ["sessions", "play", latest]);
+    expect(listing.stdout).toContain("exit 4");
+  });
+});
+
 describe("killing a session", () => {
   it("ends what runs in it, with the reason", async () => {
     const file = join(directory, "heartbeat");

@@ -427,11 +427,19 @@ export class SshDriver implements SessionDriver {
       kind: ask.kind,
       text: operation.text,
       ...(ask.kind === "exec" ? { command: toBase64(ask.command) } : {}),
-      ...("terminal" in ask ? { terminal: ask.terminal, environment: ask.environment } : {}),
+      ...("terminal" in ask ? { terminal: this.#terminalOf(ask.channel), environment: ask.environment } : {}),
       ...describe(operation),
       decision: { effect: decision.effect, policies: decision.policies },
       ...(approval === undefined ? {} : { approval }),
     });
+  }
+
+  /** What the recording says of a channel's terminal: false where there is none. */
+  #terminalOf(channel: number): false | { term: string; columns: number; rows: number } {
+    const terminal = this.#machine.channels.get(channel)?.terminal;
+    if (terminal === undefined) return false;
+    const { term, columns, rows } = terminal;
+    return { term, columns, rows };
   }
 
   /** A file is read or written in many requests: the first of each kind on each open file stands for them. */
