@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { identity, loadIdentity, post } from "./api/client.ts";
 import { approvals, configVersion, connect, connection, disconnect } from "./api/live.ts";
 import { Icon, type IconName } from "./components/icon.tsx";
-import { Empty, Loading, Who } from "./components/parts.tsx";
+import { Empty, Loading, PageHead, Who } from "./components/parts.tsx";
 import { ApprovalPage } from "./pages/approval.tsx";
 import { LoginPage } from "./pages/login.tsx";
 import { NowPage } from "./pages/now.tsx";
@@ -116,9 +116,12 @@ function Page(): JSX.Element {
       return <OverviewPage />;
     default:
       return (
-        <Empty title="There is no such page">
-          <a href={href()}>See what happens now</a>
-        </Empty>
+        <>
+          <PageHead title="There is no such page" />
+          <Empty title="Nothing is at this address">
+            <a href={href()}>See what happens now</a>
+          </Empty>
+        </>
       );
   }
 }

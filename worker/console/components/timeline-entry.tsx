@@ -27,7 +27,7 @@ export function EntryView({
       data-seq={entry.seq}
     >
       <div class="entry-when">
-        <a href={`?at=${entry.seq}`} aria-label={`link to event ${entry.seq}`}>
+        <a href={`?at=${entry.seq}`}>
           <Time at={entry.at} as="clock" />
         </a>
         <span class="quiet small">+{span(offset)}</span>
