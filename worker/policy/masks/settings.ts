@@ -1,6 +1,7 @@
 /**
  * Settings that a session over masked relations may change. Left out is what makes the server tell more than
- * it is asked (log and debug messages to the client), what changes whom it runs as, what loads code, and the
+ * it is asked (log and debug messages to the client), what changes whom it runs as, what loads code, the costs
+ * by which the planner weighs the size of a relation (moved step by step they would measure it), and the
  * settings that hold the key of `hash` masks.
  */
 import { fieldsOf, object, text, type Fields } from "../sql/walk.ts";
@@ -8,27 +9,24 @@ import { fieldsOf, object, text, type Fields } from "../sql/walk.ts";
 const CHANGEABLE: ReadonlySet<string> = new Set(
   `
   application_name backslash_quote bytea_output check_function_bodies client_encoding client_min_messages
-  commit_delay constraint_exclusion cpu_index_tuple_cost cpu_operator_cost cpu_tuple_cost cursor_tuple_fraction datestyle
-  deadlock_timeout default_statistics_target default_table_access_method default_tablespace default_text_search_config
-  default_toast_compression default_transaction_deferrable default_transaction_isolation default_transaction_read_only
-  effective_cache_size effective_io_concurrency enable_async_append enable_bitmapscan enable_distinct_reordering
-  enable_gathermerge enable_group_by_reordering enable_hashagg enable_hashjoin enable_incremental_sort
-  enable_indexonlyscan enable_indexscan enable_material enable_memoize enable_mergejoin enable_nestloop
-  enable_parallel_append enable_parallel_hash enable_partition_pruning enable_partitionwise_aggregate
-  enable_partitionwise_join enable_presorted_aggregate enable_self_join_elimination enable_seqscan enable_sort
-  enable_tidscan escape_string_warning exit_on_error extra_float_digits from_collapse_limit geqo geqo_effort
-  geqo_generations geqo_pool_size geqo_seed geqo_selection_bias geqo_threshold gin_fuzzy_search_limit
-  gin_pending_list_limit hash_mem_multiplier icu_validation_level idle_in_transaction_session_timeout
-  idle_session_timeout intervalstyle jit jit_above_cost jit_inline_above_cost jit_optimize_above_cost
-  join_collapse_limit lc_messages lc_monetary lc_numeric lc_time lo_compat_privileges lock_timeout
-  logical_decoding_work_mem maintenance_io_concurrency maintenance_work_mem max_parallel_maintenance_workers
-  max_parallel_workers max_parallel_workers_per_gather min_parallel_index_scan_size min_parallel_table_scan_size
-  parallel_leader_participation parallel_setup_cost parallel_tuple_cost plan_cache_mode quote_all_identifiers
-  random_page_cost recursive_worktable_factor restrict_nonsystem_relation_kind row_security search_path
-  seed seq_page_cost standard_conforming_strings statement_timeout synchronize_seqscans synchronous_commit
-  tcp_keepalives_count tcp_keepalives_idle tcp_keepalives_interval tcp_user_timeout temp_buffers temp_file_limit
-  temp_tablespaces timezone timezone_abbreviations transaction_deferrable transaction_isolation
-  transaction_read_only transaction_timeout transform_null_equals work_mem xmlbinary xmloption
+  constraint_exclusion datestyle deadlock_timeout default_table_access_method default_tablespace
+  default_text_search_config default_toast_compression default_transaction_deferrable
+  default_transaction_isolation default_transaction_read_only effective_io_concurrency enable_async_append
+  enable_bitmapscan enable_distinct_reordering enable_gathermerge enable_group_by_reordering enable_hashagg
+  enable_hashjoin enable_incremental_sort enable_indexonlyscan enable_indexscan enable_material
+  enable_memoize enable_mergejoin enable_nestloop enable_parallel_append enable_parallel_hash
+  enable_partition_pruning enable_partitionwise_aggregate enable_partitionwise_join
+  enable_presorted_aggregate enable_self_join_elimination enable_seqscan enable_sort enable_tidscan
+  escape_string_warning extra_float_digits from_collapse_limit geqo geqo_effort geqo_generations
+  geqo_pool_size geqo_seed gin_fuzzy_search_limit gin_pending_list_limit hash_mem_multiplier
+  idle_in_transaction_session_timeout idle_session_timeout intervalstyle jit join_collapse_limit lc_messages
+  lc_monetary lc_numeric lc_time lock_timeout maintenance_work_mem max_parallel_maintenance_workers
+  max_parallel_workers max_parallel_workers_per_gather parallel_leader_participation plan_cache_mode
+  quote_all_identifiers restrict_nonsystem_relation_kind row_security search_path seed
+  standard_conforming_strings statement_timeout synchronize_seqscans synchronous_commit tcp_keepalives_count
+  tcp_keepalives_idle tcp_keepalives_interval tcp_user_timeout temp_buffers temp_file_limit temp_tablespaces
+  timezone timezone_abbreviations transaction_deferrable transaction_isolation transaction_read_only
+  transaction_timeout transform_null_equals work_mem xmlbinary xmloption
 `.match(/\S+/g),
 );
 

@@ -318,6 +318,9 @@ export const system: Family = {
     "SET client_encoding = 'LATIN1'",
     "SET client_encoding = 'SQL_ASCII'",
     "SET row_security = off",
+    "SET random_page_cost = 1.1",
+    "SET min_parallel_table_scan_size = '8kB'",
+    "SELECT set_config('seq_page_cost', '9', false)",
     "LOAD 'plpgsql'",
   ],
 };
