@@ -250,10 +250,6 @@ function ruleFor(tag: string, fields: Fields): UtilityRule | undefined {
       const name = fields["kind"] === "VAR_SET_MULTI" ? text(fields["name"]) : undefined;
       return name?.startsWith("TRANSACTION") === true ? { ...rule, verbs: ["transaction"] } : rule;
     }
-    case "DiscardStmt":
-      return fields["target"] === "DISCARD_ALL" || fields["target"] === "DISCARD_TEMP"
-        ? { ...rule, ddl: true }
-        : rule;
     default:
       return rule;
   }
