@@ -104,7 +104,6 @@ export const catalogueFunctionSchema = z.object({
   takesRow: z.boolean(),
   extension: z.string().optional(),
 });
-export type CatalogueFunction = z.infer<typeof catalogueFunctionSchema>;
 
 /** An operator whose function is not the server's own. */
 export const catalogueOperatorSchema = z.object({ schema: name, name, function: oid });
