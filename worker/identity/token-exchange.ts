@@ -114,7 +114,8 @@ function readToken(
   form: URLSearchParams,
   parameter: "subject_token" | "actor_token",
 ): Result<TypedToken | undefined, OAuthError> {
-  const token = form.get(parameter) ?? "";
+  // A token that is read from a file comes with the file's last line break.
+  const token = (form.get(parameter) ?? "").trimEnd();
   const type = form.get(`${parameter}_type`) ?? "";
   if (token === "" && type === "") return ok(undefined);
   const known = TOKEN_TYPES.find((each) => each === type);
