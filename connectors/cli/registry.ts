@@ -4,6 +4,7 @@ import { apply } from "./commands/apply.ts";
 import { approvalsApprove, approvalsDeny, approvalsLs, approvalsShow } from "./commands/approvals.ts";
 import { connect } from "./commands/connect.ts";
 import { connectorEnroll, connectorLs, connectorRevoke } from "./commands/connector.ts";
+import { http } from "./commands/http.ts";
 import { login } from "./commands/login.ts";
 import { logout } from "./commands/logout.ts";
 import { ls } from "./commands/ls.ts";
@@ -27,6 +28,7 @@ export const COMMANDS: readonly Command[] = [
   psql,
   connect,
   run,
+  http,
   ssh,
   sshConfig,
   proxy,

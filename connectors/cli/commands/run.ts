@@ -2,12 +2,13 @@ import { ok } from "../../../wire/result.ts";
 import type { Command } from "../command.ts";
 import { usage } from "../failure.ts";
 import { postgresEnvironment, runNative } from "../native-client.ts";
-import { Task } from "../answers.ts";
-import { apiWith } from "../api.ts";
+import { Resources, Task } from "../answers.ts";
+import { apiWith, openApi } from "../api.ts";
 import { type Access, GOODBYE_MS, openAccess, openDoor, warnUnguarded } from "../postgres-access.ts";
 import { isTaskId, readTaskFile } from "../task-file.ts";
 import { sayFailure } from "../terminal.ts";
-import type { Environment } from "../context.ts";
+import type { Context, Environment } from "../context.ts";
+import { runWithHttp } from "./http.ts";
 
 export const run: Command = {
   name: "run",
@@ -19,6 +20,10 @@ postgres.js with DATABASE_URL) gets a port on 127.0.0.1 with --tcp. Exit codes a
 
   sally run shop-db -- ./migrate
   sally run shop-db --tcp -- java -jar report.jar
+
+For an HTTP service the command finds a port on 127.0.0.1 in a variable named after it (see sally http):
+
+  sally run orders-api -- sh -c 'curl -s $ORDERS_API_URL/orders'
 
 With --task FILE the command gets the rights of exactly that task (as for sally tasks start), which ends with
 it: PGHOST … lead into the task, and SALLY_TASK names it. The tokens of this sally are not passed on.
@@ -38,6 +43,8 @@ it: PGHOST … lead into the task, and SALLY_TASK names it. The tokens of this s
     const [program, ...words] = given.native ?? [];
     if (program === undefined)
       return usage("no command to run", `name it after --: sally run ${resource} -- ./migrate`);
+    if ((await protocolOf(context, resource)) === "http")
+      return runWithHttp(context, resource, 0, program, words);
     const file = context.task !== undefined && !isTaskId(context.task) ? context.task : undefined;
     const details =
       file === undefined
@@ -84,6 +91,15 @@ it: PGHOST … lead into the task, and SALLY_TASK names it. The tokens of this s
     return ended.ok ? ok(access.value.outcome.exitCode(ended.value)) : ended;
   },
 };
+
+/** Undefined where the gateway does not say, which the steps that follow then tell plainly. */
+async function protocolOf(context: Context, resource: string): Promise<string | undefined> {
+  // A task that is yet to be started cannot ask; it is for a database.
+  if (context.task !== undefined) return undefined;
+  const api = await openApi(context);
+  const listed = api.ok ? await api.value.call(Resources, "GET", "/v1/resources") : api;
+  return listed.ok ? listed.value.resources.find(({ name }) => name === resource)?.protocol : undefined;
+}
 
 /** The task that was started for the command; undefined where it runs in one that goes on after it, or in none. */
 async function startedTask(access: Access, started: boolean): Promise<string | undefined> {
