@@ -19,10 +19,11 @@ export class HostKeyCheck {
     const types = this.#expected()
       .map((key) => key.split(" ")[0] ?? "")
       .filter((type) => !type.startsWith("SHA256:"));
-    if (types.length === 0 || types.length < this.#expected().length) return HOST_KEY_ALGORITHMS;
-    return HOST_KEY_ALGORITHMS.filter((algorithm) =>
+    const known = HOST_KEY_ALGORITHMS.filter((algorithm) =>
       types.includes(algorithm.startsWith("rsa-") ? "ssh-rsa" : algorithm),
     );
+    // A fingerprint does not say its type; what says nothing usable is refused when the key is there.
+    return known.length === 0 || types.length < this.#expected().length ? HOST_KEY_ALGORITHMS : known;
   }
 
   /** @param blob the public key as the server sent it */
