@@ -44,6 +44,9 @@ type Container = {
 
 type State = "value" | "firstElement" | "firstKey" | "key" | "colon" | "after" | "string" | "word" | "skip";
 
+const NOTHING: Result<undefined, JsonProblem> = ok(undefined);
+/** Names in patterns are shorter. */
+const MAX_QUICK_KEY = 256;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
@@ -86,10 +89,11 @@ export class JsonMasker {
       switch (this.#state) {
         case "string": {
           const end = this.#stringEnd(bytes, at);
-          if (end === undefined) return err("not_json");
-          this.#capture(bytes, at, end.next);
-          at = end.next;
-          if (!end.closed) {
+          if (end < 0) return err("not_json");
+          const next = end === 0 ? bytes.length : end;
+          this.#capture(bytes, at, next);
+          at = next;
+          if (end === 0) {
             if (this.#masking) from = at;
             break;
           }
@@ -132,6 +136,11 @@ export class JsonMasker {
           break;
         }
         default: {
+          const quick = this.#quick(bytes, at, byte);
+          if (quick > at) {
+            at = quick;
+            break;
+          }
           if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) {
             at++;
             break;
@@ -169,6 +178,63 @@ export class JsonMasker {
     return whole ? ok(rest ?? new Uint8Array()) : err("not_json");
   }
 
+  /**
+   * The common case in one step: a plain key, or a string or word that is not replaced, which is whole in this
+   * piece. Returns where it ends, or `at` for everything else.
+   */
+  #quick(bytes: Uint8Array, at: number, byte: number): number {
+    if (this.#bom === 1 || this.#bom === 2) return at;
+    const state = this.#state;
+    if (byte === QUOTE && (state === "key" || state === "firstKey")) return this.#quickKey(bytes, at);
+    if ((state !== "value" && state !== "firstElement") || this.#place.match >= 0) return at;
+    if (byte === QUOTE) {
+      const end = this.#stringEnd(bytes, at + 1);
+      // Not closed, or not allowed: the long way finds out.
+      this.#escaped = false;
+      if (end <= 0) return at;
+      this.#anyText = true;
+      this.#state = "after";
+      return end;
+    }
+    if (!isWordByte(byte)) return at;
+    let end = at + 1;
+    while (end < bytes.length && isWordByte(bytes[end] ?? 0)) end++;
+    if (end === bytes.length || end - at > LIMITS.http.jsonKey) return at;
+    let text = "";
+    for (let index = at; index < end; index++) text += String.fromCharCode(bytes[index] ?? 0);
+    if (wordValue(text) === undefined) return at;
+    this.#anyText = true;
+    this.#state = "after";
+    return end;
+  }
+
+  #quickKey(bytes: Uint8Array, at: number): number {
+    const container = this.#stack.at(-1);
+    if (container === undefined) return at;
+    let key = "";
+    let end = at + 1;
+    for (; end < bytes.length; end++) {
+      const byte = bytes[end] ?? 0;
+      if (byte === QUOTE) break;
+      if (byte < 0x20 || byte >= 0x80 || byte === BACKSLASH || end - at > MAX_QUICK_KEY) return at;
+      key += String.fromCharCode(byte);
+    }
+    if (end >= bytes.length) return at;
+    this.#state = "colon";
+    this.#named(container, key);
+    return end + 1;
+  }
+
+  /** The value that follows has this key. */
+  #named(container: Container, key: string): void {
+    this.#place = this.#options.paths.below(container.place, key);
+    const { keys } = container;
+    if (keys === undefined || !this.#place.relevant) return;
+    const folded = foldKey(key);
+    if (keys.has(folded)) this.#options.duplicate?.();
+    keys.add(folded);
+  }
+
   #isInWord(): boolean {
     return this.#state === "word";
   }
@@ -195,20 +261,20 @@ export class JsonMasker {
         if (byte === 0x2c /* , */) {
           this.#state = container.object ? "key" : "value";
           this.#place = container.place;
-          return ok(undefined);
+          return NOTHING;
         }
         return byte === (container.object ? 0x7d : 0x5d) ? this.#close() : err("not_json");
       case "firstKey":
       case "key":
         if (byte === QUOTE) {
           this.#begin("string", true);
-          return ok(undefined);
+          return NOTHING;
         }
         return byte === 0x7d /* } */ && this.#state === "firstKey" ? this.#close() : err("not_json");
       case "colon":
         if (byte !== 0x3a /* : */) return err("not_json");
         this.#state = "value";
-        return ok(undefined);
+        return NOTHING;
       case "firstElement":
         return byte === 0x5d /* ] */ ? this.#close() : this.#beginValue(byte);
       case "value":
@@ -221,7 +287,7 @@ export class JsonMasker {
   #close(): Result<undefined, JsonProblem> {
     this.#stack.pop();
     this.#state = "after";
-    return ok(undefined);
+    return NOTHING;
   }
 
   #beginValue(byte: number): Result<Uint8Array | undefined, JsonProblem> {
@@ -246,12 +312,12 @@ export class JsonMasker {
       case QUOTE:
         this.#begin("string", false);
         this.#masking = named;
-        return ok(undefined);
+        return NOTHING;
       default:
         if (!isWordByte(byte)) return err("not_json");
         this.#begin("word", false);
         this.#masking = named;
-        return ok(undefined);
+        return NOTHING;
     }
   }
 
@@ -260,7 +326,7 @@ export class JsonMasker {
     const keys = object && this.#options.duplicate !== undefined ? new Set<string>() : undefined;
     this.#stack.push({ object, place: this.#place, keys });
     this.#state = object ? "firstKey" : "firstElement";
-    return ok(undefined);
+    return NOTHING;
   }
 
   #begin(state: "string" | "word", isKey: boolean): void {
@@ -273,21 +339,21 @@ export class JsonMasker {
     this.#masking = false;
   }
 
-  /** Where the string that is open ends, its closing quote included. Undefined for a bare control character. */
-  #stringEnd(bytes: Uint8Array, from: number): { next: number; closed: boolean } | undefined {
+  /** Where the string that is open ends, its closing quote included; 0 while it is not closed, -1 when malformed. */
+  #stringEnd(bytes: Uint8Array, from: number): number {
     let escaped = this.#escaped;
     for (let at = from; at < bytes.length; at++) {
       const byte = bytes[at] ?? 0;
-      if (byte < 0x20) return undefined;
+      if (byte < 0x20) return -1;
       if (escaped) escaped = false;
       else if (byte === BACKSLASH) escaped = true;
       else if (byte === QUOTE) {
         this.#escaped = false;
-        return { next: at + 1, closed: true };
+        return at + 1;
       }
     }
     this.#escaped = escaped;
-    return { next: bytes.length, closed: false };
+    return 0;
   }
 
   /** Keeps bytes of a key, a word, or a value that is replaced; what is too long for that is only noted. */
@@ -315,13 +381,7 @@ export class JsonMasker {
     if (this.#tooLong) return err("over_limit");
     const key = decodeString(concat([Uint8Array.of(QUOTE), ...this.#captured]));
     if (key === undefined) return err("not_json");
-    this.#place = this.#options.paths.below(container.place, key);
-    const { keys } = container;
-    if (keys !== undefined && this.#place.relevant) {
-      const folded = foldKey(key);
-      if (keys.has(folded)) this.#options.duplicate?.();
-      keys.add(folded);
-    }
+    this.#named(container, key);
     return ok(undefined);
   }
 

@@ -13,7 +13,9 @@ export type Route = {
 export function parseRoute(template: string): Result<Route, string> {
   if (!template.startsWith("/")) return err("has to begin with a slash");
   const segments: (string | undefined)[] = [];
-  for (const part of template.slice(1).split("/")) {
+  const parts = template.slice(1).split("/");
+  for (const [index, part] of parts.entries()) {
+    if (part === "" && index < parts.length - 1) return err("has an empty segment");
     if (/^\{[A-Za-z0-9_.-]{1,64}\}$/.test(part)) {
       segments.push(undefined);
       continue;
