@@ -1,4 +1,4 @@
-/** SAML 2.0 web sign-in: to the provider, back from it, and what its administrator has to know (docs/saml.md). */
+/** SAML 2.0 web sign-in: to the provider, back from it, and what its administrator has to know (docs/identity.md). */
 import { type Context, Hono } from "hono";
 import { LIMITS } from "../../wire/limits.ts";
 import { refusal } from "../../wire/refusals.ts";

@@ -1,4 +1,4 @@
-/** SCIM 2.0 (RFC 7644) for identity providers that keep a directory here (docs/scim.md). */
+/** SCIM 2.0 (RFC 7644) for identity providers that keep a directory here (docs/identity.md). */
 import { createHash } from "node:crypto";
 import { type Context, Hono } from "hono";
 import { LIMITS } from "../../wire/limits.ts";
