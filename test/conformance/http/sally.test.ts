@@ -1,0 +1,88 @@
+/** `sally http` and `sally run`: a local port that adds the user's token. */
+import { request } from "node:http";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { type HttpStack, PLAIN, startHttpStack } from "../../support/http-stack.ts";
+
+let http: HttpStack;
+beforeAll(async () => {
+  http = await startHttpStack();
+});
+afterAll(() => http?.stop());
+
+const shell = (script: string): string[] => ["--", "sh", "-c", script];
+
+describe("sally http with a command", () => {
+  it("gives it the service's address in a variable, and passes its output and exit code on", async () => {
+    const ran = await http.stack.sally("engineer", [
+      "http",
+      PLAIN,
+      ...shell("curl -s -H 'authorization: Bearer mine' $PLAIN_API_URL/hello?x=1; exit 7"),
+    ]);
+    expect(ran.stdout).toContain('"target":"/hello?x=1"');
+    expect(ran.code).toBe(7);
+  });
+
+  it("says with its exit code that a request was denied, or needs an approval", async () => {
+    const denied = await http.stack.sally("engineer", [
+      "http",
+      PLAIN,
+      ...shell("curl -sf $PLAIN_API_URL/secret"),
+    ]);
+    expect(denied.code).toBe(3);
+    const held = await http.stack.sally("engineer", [
+      "http",
+      PLAIN,
+      "--no-wait",
+      ...shell("curl -sf -X DELETE $PLAIN_API_URL/orders/1"),
+    ]);
+    expect(held.code).toBe(4);
+    expect(held.stderr).toMatch(/needs approval apr_/);
+  });
+
+  it("is what sally run does with an HTTP resource", async () => {
+    const ran = await http.stack.sally("engineer", ["run", PLAIN, ...shell("curl -s $PLAIN_API_URL/hello")]);
+    expect(ran.stdout).toContain('"target":"/hello"');
+    expect(ran.code).toBe(0);
+  });
+});
+
+describe("sally http", () => {
+  it("passes requests, WebSockets and redirects, and turns web pages away", async () => {
+    const running = http.stack.startSally("engineer", ["http", PLAIN, "--json"]);
+    const port = Number((await running.waitFor("stdout", /"port": ?(\d+)/))[1]);
+    const ask = (headers: Record<string, string>, path = "/hello"): Promise<number> =>
+      new Promise((resolve, reject) => {
+        request({ host: "127.0.0.1", port, path, headers }, (answer) => {
+          answer.resume();
+          resolve(answer.statusCode ?? 0);
+        })
+          .on("error", reject)
+          .end();
+      });
+    const own = `127.0.0.1:${port}`;
+    expect(await ask({ host: own })).toBe(200);
+    expect(await ask({ host: `localhost:${port}` })).toBe(200);
+    expect(await ask({ host: `evil.example:${port}` })).toBe(403);
+    expect(await ask({ host: own, origin: "https://evil.example" })).toBe(403);
+    expect(await ask({ host: own, "sec-fetch-site": "cross-site" })).toBe(403);
+    expect(await ask({ host: own, origin: `http://${own}` })).toBe(200);
+
+    const followed = await fetch(`http://${own}/redirect?to=/hello`);
+    expect(((await followed.json()) as { target: string }).target).toBe("/hello");
+
+    const socket = new WebSocket(`ws://${own}/echo`);
+    await new Promise((resolve, reject) => {
+      socket.once("open", resolve);
+      socket.once("error", reject);
+    });
+    const echoed = new Promise<string>((resolve) =>
+      socket.once("message", (data) => resolve((data as Buffer).toString())),
+    );
+    socket.send("through two doors");
+    expect(await echoed).toBe("through two doors");
+    socket.close();
+    running.kill();
+    expect((await running.result).code).toBe(0);
+  });
+});
