@@ -46,6 +46,14 @@ function deliverError(
   fields: ErrorFields,
   message: Uint8Array | undefined,
 ): void {
+  const code = errorField(fields, ErrorField.code);
+  const meaning = entry?.guard.errorMeanings?.find(({ sqlstate }) => sqlstate === code)?.refusal;
+  if (entry !== undefined && meaning !== undefined) {
+    toClient(out, encodeRefusal("ERROR", meaning));
+    const { sqlstate } = REFUSALS[meaning.code];
+    if (entry.id !== 0) report(out, { kind: "failed", id: entry.id, sqlstate, message: meaning.message });
+    return;
+  }
   let shown = fields;
   if (entry?.guard.hideErrorDetail === true) shown = hideDetail(fields, false);
   else if (entry?.rewritten === true) shown = dropPosition(fields);

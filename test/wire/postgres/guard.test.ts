@@ -19,6 +19,23 @@ const guardExecute =
   (ask: Ask) =>
     forward(ask.kind === "execute" ? guard : {})(ask);
 
+describe("error meanings", () => {
+  it("tell an error that our own additions raise in our words, and any other as the guard says", () => {
+    const meaning = {
+      code: "mask_written_back",
+      message: "this is the mask of ssn",
+      hint: "leave it out",
+    } as const;
+    const guard = { hideErrorDetail: true, errorMeanings: [{ sqlstate: "2201G", refusal: meaning }] };
+    const session = new Scripted(forward(guard)).open().client(f.query("q")).forget();
+    session.server(b.error({ C: "2201G", M: "4111" }), b.ready("I"));
+    expect(errors(session)).toMatchObject([{ C: "42501", M: meaning.message, H: meaning.hint }]);
+    session.forget().client(f.query("q"));
+    session.server(b.error({ C: "23505", M: "4111" }), b.ready("I"));
+    expect(errors(session)).toMatchObject([{ C: "23505", M: expect.not.stringContaining("4111") as string }]);
+  });
+});
+
 describe("withheld attributes", () => {
   it("fail a simple query before a row of it, and the session goes on", () => {
     const session = new Scripted(forward(WITHHELD)).open().client(f.query("select ssn; select 1")).forget();

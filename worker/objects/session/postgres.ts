@@ -63,6 +63,8 @@ import {
   keepMessage,
 } from "./postgres-statements.ts";
 
+/** undefined_column and undefined_table (PostgreSQL docs, appendix A). */
+const UNKNOWN_NAME: ReadonlySet<string> = new Set(["42703", "42P01"]);
 /** Queued bytes towards one side above which the other side gets no credit. */
 const LOW_WATER = 512 << 10;
 
@@ -584,6 +586,11 @@ export class PostgresDriver implements SessionDriver {
 
   #failed(id: number, sqlstate: string, message: string): void {
     const running = this.#running.get(id);
+    const masked = (running?.judged.guard.withheldAttributes.length ?? 0) > 0;
+    // The server knows other names than we do: look before the next statement is rewritten.
+    if (masked && UNKNOWN_NAME.has(sqlstate) && this.#masking.mayRefresh()) {
+      forgetCatalogue(this.#host.resource.name);
+    }
     const unnamedDropped = running?.ask.kind === "parse" && running.ask.name === "";
     ended(this.#prepared, id, unnamedDropped);
     this.#host.record(this.#running.failed(id, sqlstate, message, this.#host.now()));

@@ -146,7 +146,7 @@ class Principal {
   }
 
   rewrite(text: string, session: SessionNames, guard: Guard): Result<Rewritten, Refusal> {
-    const key = session.created.length === 0 ? `${session.searchPath?.join() ?? ""}\0${text}` : undefined;
+    const key = session.created.length === 0 ? text : undefined;
     const known = key === undefined ? undefined : this.#kept.get(key);
     if (known !== undefined) return ok(known);
     const parsed = this.#parser.parse(text);

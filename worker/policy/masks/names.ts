@@ -106,10 +106,6 @@ export class RelationNames {
     }
     const [first] = hidden;
     if (first !== undefined && candidates.length === 1) return ok({ kind: "relation", relation: first });
-    for (const schema of session.searchPath ?? []) {
-      const found = candidates.find((relation) => relation.schema === schema);
-      if (found !== undefined) return ok({ kind: "relation", relation: found });
-    }
     const schemas = candidates.map((relation) => relation.schema).join(", ");
     return err(
       refusal(

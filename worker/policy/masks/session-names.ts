@@ -1,6 +1,7 @@
 /**
  * The names that masking has to remember of one session: relations that it made itself, which no catalogue
- * that another connection read can hold yet, and its search_path where the server reports it. Plain data.
+ * that another connection read can hold yet. Plain data. search_path is not among them: what the server reports
+ * of it is older than a SET in the same message.
  */
 import type { Node } from "../sql/parser.ts";
 import { fieldsOf, list, object, strings, text } from "../sql/walk.ts";
@@ -8,8 +9,6 @@ import { fieldsOf, list, object, strings, text } from "../sql/walk.ts";
 export type SessionNames = {
   /** Relations created by this session, as `schema.name` or the bare name. */
   readonly created: readonly string[];
-  /** The schemas of search_path, when known (PostgreSQL 18 reports it); undefined otherwise. */
-  readonly searchPath?: readonly string[];
 };
 
 export const NO_SESSION_NAMES: SessionNames = { created: [] };
@@ -41,22 +40,6 @@ export function afterStatement(names: SessionNames, node: Node): SessionNames {
   // DISCARD TEMP and ALL drop temporary tables; forgetting more than was dropped only costs a look-up.
   if (fieldsOf(node, "DiscardStmt") !== undefined) return { ...names, created: [] };
   return names;
-}
-
-/** The names after the server reported `search_path` (ParameterStatus); undefined when it cannot be read. */
-export function withSearchPath(names: SessionNames, value: string): SessionNames {
-  const schemas: string[] = [];
-  let at = 0;
-  while (at < value.length) {
-    const item = /^\s*(?:"((?:[^"]|"")*)"|([^",\s]+))\s*(?:,|$)/.exec(value.slice(at));
-    if (item === null) {
-      const { searchPath: _, ...rest } = names;
-      return rest;
-    }
-    schemas.push(item[1] === undefined ? (item[2] ?? "") : item[1].replaceAll('""', '"'));
-    at += item[0].length;
-  }
-  return { ...names, searchPath: schemas };
 }
 
 /** How a created relation is remembered. A dot in a part cannot make two names one. */
