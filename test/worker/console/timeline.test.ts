@@ -119,9 +119,40 @@ describe("a session's timeline", () => {
   });
 
   it("leaves terminal output to the player", () => {
-    const made = timeline({ type: "operation", operation: 1, text: "uptime" }, { type: "output", text: "x" });
+    const made = timeline(
+      {
+        type: "operation",
+        operation: 1,
+        channel: 3,
+        text: "shell",
+        terminal: { columns: 90, rows: 30, term: "xterm" },
+      },
+      // One character, cut in two.
+      { type: "output", channel: 3, stream: 0, base64: btoa("\u00c3") },
+      { type: "input", channel: 3, text: "x" },
+      { type: "output", channel: 3, stream: 0, base64: btoa("\u00a9") },
+      { type: "resize", channel: 3, columns: 100, rows: 40 },
+    );
     expect(made.entries).toHaveLength(1);
-    expect(made.terminal).toBe(true);
+    const lines = made.terminals[0]?.cast().trim().split("\n") ?? [];
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+      expect.objectContaining({ version: 2, width: 90, height: 30 }),
+      [0, "o", "é"],
+      [0, "r", "100x40"],
+    ]);
+  });
+
+  it("keeps what a command printed, where it has no terminal, with its command", () => {
+    const made = timeline(
+      { type: "operation", operation: 1, channel: 1, text: "uptime", terminal: false },
+      { type: "output", channel: 1, stream: 0, text: "up\n" },
+      { type: "output", channel: 1, stream: 1, text: "oh\n" },
+      { type: "output", channel: 9, stream: 1, text: "of nothing" },
+      { type: "channel", channel: 1, exit: { status: 3 } },
+    );
+    expect(made.terminals).toEqual([]);
+    expect(made.entries).toHaveLength(1);
+    expect(made.entries[0]).toMatchObject({ output: { stdout: "up\n", stderr: "oh\n" }, exit: "exit 3" });
   });
 
   it("survives events whose fields are not what they should be", () => {

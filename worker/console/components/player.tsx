@@ -1,13 +1,20 @@
 /** A terminal session, played: asciinema's player, loaded only where there is something to play. */
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { Terminal } from "../model/terminal.ts";
 import { Loading } from "./parts.tsx";
 
-/** `upTo` changes when a live session has more to show; the player then offers to load it. */
-export function Player({ session, upTo }: { readonly session: string; readonly upTo: number }): JSX.Element {
+/** `length` is that of the terminal's recording: when a live session has more, the player offers to load it. */
+export function Player({
+  terminal,
+  length,
+}: {
+  readonly terminal: Terminal;
+  readonly length: number;
+}): JSX.Element {
   const host = useRef<HTMLDivElement>(null);
   const [state, setState] = useState<"loading" | "ready" | "failed">("loading");
-  const [loadedAt, setLoadedAt] = useState(upTo);
+  const [loadedAt, setLoadedAt] = useState(length);
   useEffect(() => {
     let gone = false;
     let dispose: (() => void) | undefined;
@@ -19,7 +26,7 @@ export function Player({ session, upTo }: { readonly session: string; readonly u
       ]);
       if (gone || host.current === null) return;
       allowPlayerTemplates();
-      const player = create(`/v1/sessions/${encodeURIComponent(session)}/cast`, host.current, {
+      const player = create({ data: terminal.cast() }, host.current, {
         fit: "width",
         idleTimeLimit: 3,
         preload: true,
@@ -33,14 +40,14 @@ export function Player({ session, upTo }: { readonly session: string; readonly u
       gone = true;
       dispose?.();
     };
-  }, [session, loadedAt]);
+  }, [terminal, loadedAt]);
   return (
     <div class="player">
       {state === "loading" && <Loading what="the terminal" />}
       {state === "failed" && <p class="quiet">The terminal player could not be loaded.</p>}
       <div ref={host} />
-      {upTo > loadedAt && (
-        <button type="button" onClick={() => setLoadedAt(upTo)}>
+      {length > loadedAt && (
+        <button type="button" onClick={() => setLoadedAt(length)}>
           Load what has happened since
         </button>
       )}

@@ -66,6 +66,7 @@ function OperationView({
         {operation.results.length > 0 && (
           <span>{operation.results.map(({ tag }) => tag).join("; ") || plural(rows, "row")}</span>
         )}
+        {operation.exit !== undefined && <span>{operation.exit}</span>}
         {operation.milliseconds !== undefined && <span class="quiet">{span(operation.milliseconds)}</span>}
       </div>
       <Code text={operation.text} protocol={protocol} />
@@ -114,6 +115,12 @@ function OperationView({
             </>
           )}
         </div>
+      )}
+      {operation.output.stdout !== "" && (
+        <Code text={operation.output.stdout} protocol="text" label="standard output" />
+      )}
+      {operation.output.stderr !== "" && (
+        <Code text={operation.output.stderr} protocol="text" label="standard error" />
       )}
       {operation.results.map((result, index) => (
         <ResultView key={index} result={result} />

@@ -4,6 +4,7 @@
  * page verifies, so that what is shown is what was verified.
  */
 import type { Effect, Policy, Requirement } from "../api/types.ts";
+import { Decoder, Terminal } from "./terminal.ts";
 
 export type TimelineEvent = {
   readonly seq: number;
@@ -53,6 +54,9 @@ export type Operation = {
   error: { readonly sqlstate: string; readonly message: string } | undefined;
   withdrawn: string | undefined;
   results: Result[];
+  /** What a command over SSH printed, where it had no terminal: standard output and standard error. */
+  output: { stdout: string; stderr: string };
+  exit: string | undefined;
 };
 
 export type Note = {
@@ -65,21 +69,30 @@ export type Note = {
 
 export type Entry = Operation | Note;
 
+type Channel = {
+  readonly operation: Operation;
+  readonly terminal: Terminal | undefined;
+  readonly stdout: Decoder;
+  readonly stderr: Decoder;
+};
+
 /** Built event by event; `add` may be called again as more of the recording arrives. */
 export class Timeline {
   readonly #entries: Entry[] = [];
   readonly #operations = new Map<number, Operation>();
   /** Results that are still being delivered, by operation. */
   readonly #open = new Map<number, Result>();
-  #terminal = false;
+  /** By channel of an SSH session: what runs on it. */
+  readonly #channels = new Map<number, Channel>();
+  readonly #terminals: Terminal[] = [];
 
   get entries(): readonly Entry[] {
     return this.#entries;
   }
 
-  /** Whether there is terminal output to play. */
-  get terminal(): boolean {
-    return this.#terminal;
+  /** What there is to play, in the order in which the terminals were opened. */
+  get terminals(): readonly Terminal[] {
+    return this.#terminals;
   }
 
   add(events: readonly TimelineEvent[]): void {
@@ -94,7 +107,7 @@ export class Timeline {
       case "operation":
       case "hold":
       case "execute":
-        this.#begin(seq, at, body);
+        this.#openChannel(at, body, this.#begin(seq, at, body));
         return;
       case "refusal":
         return this.#refuse(this.#begin(seq, at, body), body);
@@ -112,14 +125,60 @@ export class Timeline {
         return;
       }
       case "output":
-      case "input":
       case "resize":
-        // Shown by the player, not here.
-        this.#terminal = true;
+        return this.#channelEvent(at, body);
+      case "input":
+        // A terminal echoes what is typed where it is meant to be seen; files sent are in their operations.
         return;
+      case "channel": {
+        const operation = this.#channels.get(optionalNumber(body["channel"]) ?? -1)?.operation;
+        if (operation === undefined) break;
+        const exit = body["exit"] as { status?: unknown; signal?: unknown } | undefined;
+        const how = optionalNumber(exit?.status) ?? optionalText(exit?.signal);
+        if (how !== undefined) operation.exit = typeof how === "number" ? `exit ${how}` : `signal ${how}`;
+        return;
+      }
       default:
-        this.#entries.push({ kind: "note", seq, at, type, body });
     }
+    this.#entries.push({ kind: "note", seq, at, type, body });
+  }
+
+  /** An operation on a channel: what the channel brings belongs to it from now on. */
+  #openChannel(at: string, body: TimelineEvent["body"], operation: Operation): void {
+    const channel = optionalNumber(body["channel"]);
+    if (channel === undefined || body.type !== "operation") return;
+    const asked = body["terminal"] as
+      | { columns?: unknown; rows?: unknown; term?: unknown }
+      | boolean
+      | undefined;
+    let terminal = this.#channels.get(channel)?.terminal;
+    if (terminal === undefined && typeof asked === "object" && asked !== null) {
+      terminal = new Terminal(channel, {
+        startedAt: Date.parse(at),
+        columns: optionalNumber(asked.columns) ?? 0,
+        rows: optionalNumber(asked.rows) ?? 0,
+        term: textOf(asked.term),
+        title: operation.text,
+      });
+      this.#terminals.push(terminal);
+    }
+    this.#channels.set(channel, { operation, terminal, stdout: new Decoder(), stderr: new Decoder() });
+  }
+
+  #channelEvent(at: string, body: TimelineEvent["body"]): void {
+    const channel = this.#channels.get(optionalNumber(body["channel"]) ?? -1);
+    if (channel === undefined) return;
+    const { terminal, operation } = channel;
+    if (body.type === "resize") {
+      terminal?.resize(
+        Date.parse(at),
+        optionalNumber(body["columns"]) ?? 0,
+        optionalNumber(body["rows"]) ?? 0,
+      );
+    } else if (terminal === undefined) {
+      const stream = body["stream"] === 1 ? "stderr" : "stdout";
+      operation.output[stream] += channel[stream].take(body["text"], body["base64"]);
+    } else terminal.output(Date.parse(at), body["text"], body["base64"]);
   }
 
   /** The entry of the event's operation, made when this is the first event of it. */
@@ -177,6 +236,8 @@ export class Timeline {
       error: undefined,
       withdrawn: undefined,
       results: [],
+      output: { stdout: "", stderr: "" },
+      exit: undefined,
     };
     this.#operations.set(id, operation);
     this.#entries.push(operation);

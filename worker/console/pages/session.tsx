@@ -87,11 +87,12 @@ export function SessionPage({ id }: { readonly id: string }): JSX.Element {
         ]}
       />
       <Chain recording={recording} live={live} />
-      {recording.timeline.terminal && (
-        <Section title="Terminal">
-          <Player session={session.id} upTo={live ? recording.turn : 0} />
-        </Section>
-      )}
+      {recording.complete &&
+        recording.timeline.terminals.map((terminal) => (
+          <Section key={terminal.channel} title={`Terminal: ${terminal.header.title}`}>
+            <Player terminal={terminal} length={terminal.length} />
+          </Section>
+        ))}
       <TimelineView session={session} recording={recording} onRetry={() => setRetry(retry + 1)} />
       {killing && <KillDialog session={session} onClose={() => setKilling(false)} />}
     </>
