@@ -20,8 +20,6 @@ export const TYPES = {
   jwt: "urn:ietf:params:oauth:token-type:jwt",
 } as const;
 
-export type TokenFields = Readonly<Record<string, string | readonly string[]>>;
-
 /** `details` becomes `authorization_details`; every other field goes as it is. */
 export async function tokenRequest(
   gateway: string,

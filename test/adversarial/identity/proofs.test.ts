@@ -35,7 +35,7 @@ function prove(
     ...changes.claims,
   };
   return new SignJWT(claims)
-    .setProtectedHeader({ alg: key.alg, typ: "dpop+jwt", jwk: key.jwk, ...changes.header } as { alg: string })
+    .setProtectedHeader({ alg: key.alg, typ: "dpop+jwt", jwk: key.jwk, ...changes.header })
     .sign(key.privateKey);
 }
 
@@ -48,7 +48,6 @@ beforeAll(async () => {
   key = await newKey();
   whoami = `${stack.gateway}/v1/whoami`;
   const answer = await exchange(await prove(key, "POST", `${stack.gateway}/oauth/token`));
-  expect(answer.body.token_type).toBe("DPoP");
   token = answer.token();
 });
 
@@ -65,8 +64,10 @@ async function ask(proof: string | undefined, scheme = "DPoP", bearer = token): 
 
 describe("a bound token", () => {
   it("is good with a proof of its key for this very request", async () => {
+    const answer = await exchange(await prove(key, "POST", `${stack.gateway}/oauth/token`));
+    expect(answer.body.token_type).toBe("DPoP");
     expect(await ask(await prove(key, "GET", whoami, token))).toBe(200);
-    expect(await ask(await prove(key, "GET", `${whoami}`, token), "dpop")).toBe(200);
+    expect(await ask(await prove(key, "GET", whoami, token), "dpop")).toBe(200);
     for (const alg of ["EdDSA", "RS256", "PS256", "ES384"]) {
       const other = await newKey(alg);
       const bound = (await exchange(await prove(other, "POST", `${stack.gateway}/oauth/token`))).token();
@@ -91,7 +92,7 @@ describe("a bound token", () => {
   it("takes each proof once, also when they come at the same time", async () => {
     const proof = await prove(key, "GET", whoami, token);
     const answers = await Promise.all(Array.from({ length: 10 }, () => ask(proof)));
-    expect(answers.toSorted()).toEqual([200, ...Array.from({ length: 9 }, () => 401)]);
+    expect(answers.toSorted((a, b) => a - b)).toEqual([200, ...Array.from({ length: 9 }, () => 401)]);
   });
 
   it.each<[string, (stack: Stack) => Promise<string>]>([

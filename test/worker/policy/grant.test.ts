@@ -59,6 +59,42 @@ describe("a grant", () => {
     expect(outcome(mint(TOKEN, "shop-db", { reason: "x".repeat(1000) }))).toBe("ok");
   });
 
+  it("of a task needs the task's whole chain, which covers the resource and has not ended", () => {
+    const terms = {
+      rights: [{ resources: ["shop-db"], actions: ["postgres:select"] }],
+      maxOperations: null,
+      maxRows: null,
+      deadline: NOW + 60_000,
+    };
+    const step = { id: "tsk_1", name: "", terms, principal: TOKEN.principal, actors: [] };
+    const token = { ...TOKEN, resources: null, task: "tsk_1" };
+    expect(outcome(mint(token))).toBe("token_invalid");
+    expect(outcome(mint({ ...token, tasks: [{ ...step, id: "tsk_2" }] }))).toBe("token_invalid");
+    expect(outcome(mint({ ...token, tasks: [step] }, "other-db"))).toBe("task_not_permitted");
+    const over = { ...step, id: "tsk_0", terms: { ...terms, deadline: NOW } };
+    expect(outcome(mint({ ...token, tasks: [over, step] }))).toBe("task_ended");
+    const good = mint({ ...token, tasks: [step] });
+    expect(good.ok && good.value.expiresAt).toBe(NOW + 60_000);
+  });
+
+  it("is renewed for the same actors, task and key only", () => {
+    const agent = { ...TOKEN.principal, subject: "agent" };
+    const token: VerifiedToken = { ...TOKEN, actors: [agent], proofKey: "key" };
+    const grant = mint(token);
+    if (!grant.ok) throw new Error("no grant");
+    const renew = (changes: Partial<VerifiedToken>): string =>
+      outcome(renewGrant(grant.value, { ...token, ...changes }, NOW));
+    expect(renew({ expiresAt: NOW + 1_000_000 })).toBe("ok");
+    const { actors: _, ...alone } = token;
+    expect(outcome(renewGrant(grant.value, alone, NOW))).toBe("token_invalid");
+    expect(renew({ actors: [TOKEN.principal] })).toBe("token_invalid");
+    expect(renew({ actors: [agent, agent] })).toBe("token_invalid");
+    expect(renew({ task: "tsk_1" })).toBe("token_invalid");
+    expect(renew({ proofKey: "other" })).toBe("token_invalid");
+    const { proofKey: __, ...unbound } = token;
+    expect(outcome(renewGrant(grant.value, unbound, NOW))).toBe("token_invalid");
+  });
+
   it("is renewed for the same principal only", () => {
     const grant = mint();
     if (!grant.ok) throw new Error("not minted");

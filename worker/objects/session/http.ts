@@ -56,6 +56,7 @@ type Waiting = {
 };
 
 export class HttpDriver implements RequestDriver {
+  readonly reserves = true;
   readonly #host: SessionHost;
   readonly #dialect: HttpDialect;
   readonly #slots = new Slots(LIMITS.http.concurrent, LIMITS.http.waiting);
