@@ -6,8 +6,14 @@
  */
 import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
 import { Provider, interactionPolicy } from "oidc-provider";
-import type { OidcProcessOptions } from "./oidc.ts";
-import { OIDC_CLIENT_ID, OIDC_CONSOLE_CLIENT_ID, OIDC_USERS, type OidcUserName, claimsOf } from "./oidc-users.ts";
+import type { ChangedGroups, OidcProcessOptions } from "./oidc.ts";
+import {
+  OIDC_CLIENT_ID,
+  OIDC_CONSOLE_CLIENT_ID,
+  OIDC_USERS,
+  type OidcUserName,
+  claimsOf,
+} from "./oidc-users.ts";
 import { stopWithParent } from "./processes.ts";
 
 const LOGIN_PATH = /^\/login\/([A-Za-z0-9_-]{1,64})$/;
@@ -68,7 +74,7 @@ function createProvider(options: OidcProcessOptions): Provider {
       return grant;
     },
     findAccount: (_context, id) =>
-      isUser(id) ? { accountId: id, claims: () => ({ sub: id, ...claimsOf(OIDC_USERS[id]) }) } : undefined,
+      isUser(id) ? { accountId: id, claims: () => ({ sub: id, ...currentClaims(id) }) } : undefined,
     renderError: (context, out) => {
       context.type = "html";
       context.body = page(
@@ -92,6 +98,13 @@ function loginPolicy(): interactionPolicy.Policy {
     );
   policy.remove("consent");
   return policy;
+}
+
+/** Groups that were changed while the provider runs, by user. */
+const changedGroups = new Map<OidcUserName, readonly string[]>();
+
+function currentClaims(user: OidcUserName): Record<string, unknown> {
+  return claimsOf({ ...OIDC_USERS[user], groups: changedGroups.get(user) ?? OIDC_USERS[user].groups });
 }
 
 function isUser(name: string): name is OidcUserName {
@@ -176,5 +189,11 @@ function serve(
 
 if (process.send !== undefined) {
   const send = process.send.bind(process);
-  process.once("message", (options: OidcProcessOptions) => serve(options, (answer) => send(answer)));
+  process.once("message", (options: OidcProcessOptions) => {
+    serve(options, (answer) => send(answer));
+    process.on("message", ({ user, groups }: ChangedGroups) => {
+      changedGroups.set(user, groups);
+      send({ changed: user });
+    });
+  });
 }

@@ -25,6 +25,9 @@ export type OidcProcessOptions = {
   readonly cookieKey: string;
 };
 
+/** A later message to oidc-process.ts: what it says of a user from now on. */
+export type ChangedGroups = { readonly user: OidcUserName; readonly groups: readonly string[] };
+
 export type IdTokenOptions = {
   /** Seconds until it expires, from now; negative for one that has expired. */
   readonly ttl: number;
@@ -42,6 +45,8 @@ export type Oidc = {
   readonly publicKey: JWK;
   /** An ID token for a user, signed (RS256) with the provider's own key. */
   issueIdToken(user: OidcUserName, options: IdTokenOptions): Promise<string>;
+  /** From now on the provider says that the user is in these groups, at each login and each renewal. */
+  setGroups(user: OidcUserName, groups: readonly string[]): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -94,6 +99,11 @@ export async function startOidc(options: OidcOptions = {}): Promise<Oidc> {
         .setProtectedHeader({ alg: "RS256", kid: key.kid ?? "", typ: "JWT" })
         .sign(signingKey);
     },
+    setGroups: (user, groups) =>
+      new Promise((resolve) => {
+        child.process.once("message", () => resolve());
+        child.process.send({ user, groups } satisfies ChangedGroups);
+      }),
     stop: () => child.stop(),
   };
 }

@@ -158,6 +158,13 @@ export class ConnectorObject extends DurableObject<Bindings> {
       resources: fits ? resources : [],
     };
     socket.serializeAttachment(status);
+    this.#tellControl();
+  }
+
+  /** Whoever looks at the console sees what is online. Nothing depends on it. */
+  #tellControl(): void {
+    const told = controlOf(this.env).connectorChanged(this.ctx.id.name ?? "", this.online());
+    this.ctx.waitUntil(told.catch(() => undefined));
   }
 
   #processes(): { socket: WebSocket; status: Process }[] {
@@ -186,7 +193,9 @@ export class ConnectorObject extends DurableObject<Bindings> {
 
   #forget(socket: WebSocket): void {
     const status = socket.deserializeAttachment() as Process | null;
-    if (status !== null) this.ctx.storage.sql.exec("DELETE FROM served WHERE process = ?", status.process);
+    if (status === null) return;
+    this.ctx.storage.sql.exec("DELETE FROM served WHERE process = ?", status.process);
+    this.#tellControl();
   }
 
   /** A connector's token opens one control socket: a copied one opens none. */

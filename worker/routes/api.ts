@@ -15,6 +15,8 @@ export const api = new Hono<Authenticated>();
 api.use("/v1/*", authenticate);
 
 const MAX_LISTED = 500;
+/** Milliseconds that a request may wait for a session to go on. */
+const LONGEST_WAIT = 25_000;
 
 api.get("/v1/whoami", (context) => {
   const { principal, actors, task, expiresAt, resources } = context.var.token;
@@ -65,13 +67,21 @@ api.get("/v1/sessions/:id", async (context) =>
 
 api.get("/v1/sessions/:id/events", async (context) => {
   const id = context.req.param("id");
-  const allowed = await controlOf(context.env).session(context.var.token.principal, id);
+  const wait = Math.min(Number(context.req.query("wait") ?? 0) * 1000, LONGEST_WAIT);
+  const { principal } = context.var.token;
+  const control = controlOf(context.env);
+  const allowed: Result<SessionRow, Refusal> =
+    wait > 0 ? await control.mayWatch(principal, id) : await control.session(principal, id);
   if (!allowed.ok) return problem(context, allowed.error);
   const after = Number(context.req.query("after") ?? 0);
   if (!Number.isInteger(after) || after < 0) {
     return problem(context, refusal("request_invalid", "after is the number of an event"));
   }
-  const read = await sessionOf(context.env, id).events(after, limitOf(context.req.query("limit"), 1000));
+  const read = await sessionOf(context.env, id).events(
+    after,
+    limitOf(context.req.query("limit"), 1000),
+    wait,
+  );
   return context.json({
     ...read,
     events: read.events.map((event) => ({

@@ -16,7 +16,9 @@ import { oauth } from "./oauth.ts";
 import { answer, problem } from "./problem.ts";
 import { saml } from "./saml.ts";
 import { scim } from "./scim.ts";
+import { overview } from "./overview.ts";
 import { sockets } from "./sockets.ts";
+import { stream } from "./stream.ts";
 
 export const app = new Hono<{ Bindings: Bindings }>();
 
@@ -44,6 +46,8 @@ app.route("/", identity);
 app.route("/", saml);
 app.route("/", scim);
 
+app.route("/", stream);
+app.route("/", overview);
 app.route("/", console_);
 
 // Last: any address below /console that is nothing else is a page.

@@ -28,7 +28,7 @@ const LOGIN_TIME = 10 * 60_000;
 const SESSION_TIME = 12 * 60 * 60_000;
 /** An identity older than this is asked for again; of whoever is about to change something, sooner. */
 const STALE_AFTER = 60_000;
-const STALE_BEFORE_CHANGES = 10_000;
+const STALE_BEFORE_CHANGES = 1_000;
 /** Logins that have begun at once: nobody may fill the storage by beginning them. */
 const MOST_LOGINS = 10_000;
 

@@ -52,6 +52,10 @@ import {
 import { Connectors } from "./connectors.ts";
 import { type Browser, ConsoleSessions } from "./console-sessions.ts";
 import { type Permissions, permissionsOf } from "./permissions.ts";
+import { LiveStreams, VIEWER_HEADER, type Viewer } from "./live.ts";
+import { type OperationReport, Operations } from "./operations.ts";
+import { type SearchAnswer, type SearchQuestion, searchSessions } from "./search.ts";
+import { type StatisticsQuestion, statistics } from "./statistics.ts";
 import { mintIdentityAssertion } from "../../identity/identity-assertion.ts";
 import { type SshHostKey, generateSshHostKey, hostKeyLine } from "../../identity/ssh-host-key.ts";
 import { type ExchangeContext, Identity, type Issued, revoked } from "./identity.ts";
@@ -81,6 +85,13 @@ const RECONCILE_MS = 15 * 60_000;
 /** "Who may" asks about the people seen last: a decision takes about 65 µs. */
 const MAX_PEOPLE_ASKED = 2000;
 
+/** Tag of the live stream's sockets. */
+const LIVE = "live";
+/** Pending approvals and live sessions that a stream begins with. */
+const MOST_SHOWN = 500;
+/** Approvals that statistics are made of. */
+const MOST_COUNTED = 20_000;
+
 /** Differs in every process: a new one means that sessions may have died with the old one. */
 let processMark: string | undefined;
 
@@ -93,6 +104,8 @@ export class ControlObject extends DurableObject<Bindings> {
   readonly #people: People;
   readonly #slack: SlackDesk;
   readonly #browsers: ConsoleSessions;
+  readonly #operations: Operations;
+  readonly #live: LiveStreams;
   readonly #connectors: Connectors;
   readonly #history: ConfigHistory;
   readonly #sessions: SessionIndex;
@@ -164,6 +177,22 @@ export class ControlObject extends DurableObject<Bindings> {
       stillGood: (token) => this.#identity.stillGood(token, Date.now()),
       seen: (principal, at) => this.#people.seen(principal, at),
       record: (body) => this.#record(body),
+    });
+    this.#operations = new Operations(sql);
+    this.#live = new LiveStreams(sql, {
+      sockets: () => ctx.getWebSockets(LIVE),
+      admit: (viewer) => this.#admitViewer(viewer),
+      pending: (principal) => this.#desk.list(principal, true, MOST_SHOWN, Date.now()),
+      live: (principal) => this.sessions(principal, true, MOST_SHOWN),
+      approval: (principal, approval) => {
+        const now = Date.now();
+        return this.#desk.maySee(principal, approval, now)
+          ? this.#desk.show(principal, approval, now)
+          : undefined;
+      },
+      maySeeSession: (principal, session) => this.#maySee(principal, session),
+      maySeeAnything: (principal) => this.#sees(principal),
+      maySeeResource: (principal, resource) => this.authorize(principal, resource, "session:replay").ok,
     });
     void ctx.blockConcurrencyWhile(async () => {
       await this.#keys.prepare(this.#earlierKey(), Date.now());
@@ -533,6 +562,7 @@ export class ControlObject extends DurableObject<Bindings> {
       text,
     );
     this.#loadConfig();
+    this.#live.tell({ kind: "config", version });
     await this.#pushSnapshot();
     return ok({ version, dryRun, changes });
   }
@@ -616,6 +646,88 @@ export class ControlObject extends DurableObject<Bindings> {
     return found.ok ? this.#authorize(principal, found.value, action) : found;
   }
 
+  // What happens, as it happens.
+
+  /** The upgrade of `/v1/stream`; the Worker has authenticated it and names who looks. */
+  override fetch(request: Request): Response {
+    const header = request.headers.get(VIEWER_HEADER);
+    if (header === null || this.#live.full) return new Response("no stream", { status: 503 });
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, [LIVE]);
+    this.#live.opened(server, JSON.parse(decodeURIComponent(header)) as Viewer);
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  override webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): void {
+    this.#live.message(socket, message);
+  }
+
+  override webSocketClose(socket: WebSocket): void {
+    this.#live.gone(socket);
+  }
+
+  override webSocketError(socket: WebSocket): void {
+    this.#live.gone(socket);
+  }
+
+  /** A connector's processes have come or gone. */
+  connectorChanged(name: string, online: readonly string[]): void {
+    this.#live.tell({ kind: "connector", name, online });
+  }
+
+  async #admitViewer({ token, console: browser }: Viewer): Promise<Result<VerifiedToken, Refusal>> {
+    const now = Date.now();
+    if (browser !== undefined) {
+      const admitted = await this.#browsers.admitById(browser, false, now);
+      return admitted.ok ? ok(admitted.value.token) : admitted;
+    }
+    if (token.expiresAt <= now) return err(refusal("token_expired", "the session token has expired"));
+    return this.#identity.stillGood(token, now);
+  }
+
+  /** Whether somebody may see more than what is their own. */
+  #sees(principal: Principal): boolean {
+    const { resources } = this.permissions(principal);
+    return Object.values(resources).some((actions) => actions.length > 0);
+  }
+
+  // The index of operations.
+
+  /** What a live session did since it said so last. */
+  indexOperations(id: string, counts: SessionCounts, report: OperationReport): void {
+    this.#sessions.count(id, counts);
+    const session = this.#sessions.get(id);
+    if (session === undefined) return;
+    this.#operations.add(session, report, Date.now());
+    this.#live.tell({ kind: "session", session });
+  }
+
+  searchSessions(principal: Principal, question: SearchQuestion, limit: number): SearchAnswer {
+    return searchSessions(this.#operations, this.#sessions, question, limit, (session) =>
+      this.#maySee(principal, session),
+    );
+  }
+
+  /** Over the resources whose sessions `principal` may replay, or the one of them that is named. */
+  statistics(principal: Principal, resource: string | undefined, question: StatisticsQuestion): object {
+    const resources = (this.#config?.resources ?? [])
+      .map(({ name }) => name)
+      .filter((name) => resource === undefined || name === resource)
+      .filter((name) => this.authorize(principal, name, "session:replay").ok);
+    const approvals = this.#approvals
+      .since(question.from, question.to, MOST_COUNTED, Date.now())
+      .filter((approval) => resources.includes(approval.resource));
+    return statistics(this.#operations, approvals, resources, question);
+  }
+
+  /** Whether somebody may follow a session while it goes on: their own, or by policy. */
+  mayWatch(principal: Principal, id: string): Result<SessionRow, Refusal> {
+    const found = this.session(principal, id);
+    if (!found.ok || isSame(found.value.principal, principal)) return found;
+    const allowed = this.authorize(principal, found.value.resource, "session:watch");
+    return allowed.ok ? found : allowed;
+  }
+
   // Sessions.
 
   /**
@@ -635,11 +747,13 @@ export class ControlObject extends DurableObject<Bindings> {
     const good = this.#identity.stillGood(token, Date.now());
     if (!good.ok) return good;
     this.#sessions.start(row, processId);
+    this.#sessionChanged(row.id);
     return ok({ version: snapshot.version, ...(snapshot.version === knownVersion ? {} : { snapshot }) });
   }
 
   endSession(id: string, endedAt: number, reason: string, counts: SessionCounts): void {
     this.#sessions.end(id, endedAt, reason, counts);
+    this.#sessionChanged(id);
   }
 
   /** After a crash: what the session waited for stays open for the retry. */
@@ -734,7 +848,13 @@ export class ControlObject extends DurableObject<Bindings> {
     return allowed.ok ? ok(this.#outbox.list(limit)) : allowed;
   }
 
+  #sessionChanged(id: string): void {
+    const session = this.#sessions.get(id);
+    if (session !== undefined) this.#live.tell({ kind: "session", session });
+  }
+
   #approvalChanged(approval: Approval, event: NotificationEvent | undefined): void {
+    this.#live.tell({ kind: "approval", approval });
     if (event === undefined) return;
     this.#outbox.put(approval, event, Date.now());
     this.ctx.waitUntil(this.#scheduleExpiry());

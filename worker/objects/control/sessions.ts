@@ -97,6 +97,18 @@ export class SessionIndex {
     );
   }
 
+  /** What a live session has counted so far. */
+  count(id: string, { operations, denied, held, rows }: SessionCounts): void {
+    this.#sql.exec(
+      "UPDATE sessions SET operations = ?, denied = ?, held = ?, rows = ? WHERE id = ? AND ended_at IS NULL",
+      operations,
+      denied,
+      held,
+      rows,
+      id,
+    );
+  }
+
   get(id: string): SessionRow | undefined {
     const row = this.#sql.exec<Row>("SELECT * FROM sessions WHERE id = ?", id).toArray()[0];
     return row === undefined ? undefined : this.#toSession(row);

@@ -59,6 +59,7 @@ import { TunnelEnd } from "../tunnel-end.ts";
 import { TaskBudget } from "./budget.ts";
 import { createDriver, createRequestDriver, hasDriver } from "./drivers.ts";
 import { earlierOperations } from "./earlier.ts";
+import { IndexFeed } from "./index-feed.ts";
 import { type ExplainQuestion, type Explanation, explainStatement } from "./postgres-explain.ts";
 import type { ChannelHandler, Hold, HoldStart, RequestDriver, SessionDriver, SessionHost } from "./driver.ts";
 import { problemResponse } from "./http-dialect.ts";
@@ -89,6 +90,8 @@ const LOST: Refusal = refusal(
 );
 /** An idle session is written down after this many milliseconds, and may then hibernate. */
 const IDLE_MS = 2000;
+/** The index is told of what was done after this many milliseconds. */
+const FEED_MS = 1000;
 /** A session of requests that is idle this long lets its connector go, and comes back with the next request. */
 const IDLE_REQUESTS_MS = 60_000;
 /** Events among which the last operations are looked for, for reviewers. */
@@ -115,6 +118,10 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   #process = "";
   #startupTimer: ReturnType<typeof setTimeout> | undefined;
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
+  #feedTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #feed = new IndexFeed();
+  /** Who waits for the recording to go on. */
+  readonly #watching = new Set<() => void>();
   #lingering: ReturnType<typeof setTimeout> | undefined;
   readonly #budget = new TaskBudget((task, what, amount) =>
     attempt(controlOf(this.env).spend(task, what, amount)),
@@ -447,10 +454,13 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   /** Events of the recording, for whom the Control object has let see them. */
-  events(
+  async events(
     after: number,
     limit: number,
-  ): { events: ChainedEvent[]; head: ChainHead | undefined; more: boolean } {
+    wait = 0,
+  ): Promise<{ events: ChainedEvent[]; head: ChainHead | undefined; more: boolean }> {
+    const nothing = (this.#recorder?.head.seq ?? 0) <= after;
+    if (nothing && wait > 0 && this.#phase === "started") await this.#somethingHappens(wait);
     const read = this.#recorder?.read(after, limit) ?? { events: [], more: false };
     return { ...read, head: this.#recorder?.head };
   }
@@ -491,6 +501,19 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       this.#phase = "ended";
       this.#closeSockets();
     }
+  }
+
+  /** Resolves when something was recorded, or after that many milliseconds. */
+  #somethingHappens(wait: number): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        clearTimeout(timer);
+        this.#watching.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, wait);
+      this.#watching.add(wake);
+    });
   }
 
   counts(): SessionCounts {
@@ -578,7 +601,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   record(body: EventBody): void {
     if (this.#recorder === undefined) throw new Error("nothing may happen before the session has started");
-    this.#recorder.record(new Date(), body);
+    const at = new Date();
+    this.#recorder.record(at, body);
+    this.#feed.add(this.#recorder.head.seq, at.getTime(), body);
   }
 
   count(what: keyof SessionCounts, by: number): void {
@@ -815,6 +840,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       this.#abort(refusal("cannot_record", "the recording cannot be written, so the session has ended"));
       return;
     }
+    if (this.#watching.size > 0) for (const wake of [...this.#watching]) wake();
+    this.#feedTimer ??= setTimeout(() => this.#feedIndex(), FEED_MS);
     const owing = this.#flush();
     if (this.#phase === "ended") {
       if (!owing) this.#closeSockets();
@@ -883,7 +910,19 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     else this.#lingering ??= setTimeout(() => client.closeSocket(1000, "done"), LINGER_MS);
   }
 
+  /** Tells the index what was done since the last time. */
+  #feedIndex(): void {
+    this.#feedTimer = undefined;
+    const report = this.#feed.take();
+    if (report === undefined || this.#grant === undefined) return;
+    const told = controlOf(this.env).indexOperations(this.grant.session, this.#counts, report);
+    // The recording has it all; what the index misses is only not found by searching.
+    this.ctx.waitUntil(told.catch(() => undefined));
+  }
+
   #tellIndex(reason: string): void {
+    clearTimeout(this.#feedTimer);
+    this.#feedIndex();
     const told = controlOf(this.env).endSession(this.grant.session, Date.now(), reason, this.#counts);
     // Should it fail, the Control object's reconciliation asks again.
     this.ctx.waitUntil(told.catch(() => undefined));

@@ -1,0 +1,181 @@
+/** The console's server side as its pages use it, without a browser: cookie, live stream, search, numbers. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import WebSocket from "ws";
+import { type ConsoleBrowser, openConsole } from "../../support/console-browser.ts";
+import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
+
+let stack: PrivateStack;
+let browser: ConsoleBrowser;
+beforeAll(async () => {
+  stack = await startPrivateStack();
+  browser = await openConsole(stack.gateway, "reviewer-a");
+});
+afterAll(() => stack?.stop());
+
+const APPROVAL = /apr_[0-9a-z]{26}/;
+
+type Frame = {
+  readonly type: string;
+  readonly approvals?: readonly { readonly id: string }[];
+  readonly approval?: { readonly id: string; readonly status: string; readonly mayDecide?: boolean };
+  readonly session?: { readonly id: string; readonly status: string; readonly operations: number };
+  readonly online?: readonly string[];
+};
+
+type Stream = {
+  readonly frames: readonly Frame[];
+  readonly socket: WebSocket;
+  readonly closed: Promise<number>;
+  waitFor(fits: (frame: Frame) => boolean): Promise<Frame>;
+};
+
+function openStream(of: ConsoleBrowser): Stream {
+  const socket = new WebSocket(`${stack.gateway.replace("http", "ws")}/v1/stream`, {
+    headers: { cookie: of.cookie, origin: stack.gateway },
+  });
+  const frames: Frame[] = [];
+  socket.on("message", (data: Buffer) => {
+    const text = data.toString();
+    frames.push(text === "pong" ? { type: "pong" } : (JSON.parse(text) as Frame));
+  });
+  const closed = new Promise<number>((resolve) => socket.on("close", (code) => resolve(code)));
+  return {
+    frames,
+    socket,
+    closed,
+    waitFor: async (fits) => {
+      await expect.poll(() => frames.find(fits), { timeout: 20_000, interval: 20 }).toBeDefined();
+      return frames.find(fits) as Frame;
+    },
+  };
+}
+
+const post = (of: ConsoleBrowser, path: string, body: unknown = {}): Promise<Response> =>
+  of.fetch(path, { method: "POST", body: JSON.stringify(body) });
+
+const psql = (sql: string): string[] => ["psql", "shop-db", "--", "-c", sql];
+
+describe("the live stream", () => {
+  it("tells a reviewer of a held operation and of its end, and lets them approve it", async () => {
+    const stream = openStream(browser);
+    expect(await stream.waitFor(({ type }) => type === "hello")).toMatchObject({ approvals: [] });
+    const waiting = stack.startSally("engineer", psql("delete from orders where id = 31"));
+    const [id] = await waiting.waitFor("stderr", APPROVAL);
+    const told = await stream.waitFor(({ approval }) => approval?.id === id);
+    expect(told).toMatchObject({ type: "approval", approval: { status: "pending", mayDecide: true } });
+    expect((await post(browser, `/v1/approvals/${id}/approve`)).status).toBe(200);
+    await stream.waitFor(({ approval }) => approval?.id === id && approval.status === "used");
+    expect((await waiting.result).code).toBe(0);
+    await stream.waitFor(({ session }) => session?.status === "ended" && session.operations >= 1);
+    stream.socket.close();
+  });
+
+  it("shows somebody who may replay nothing only what is their own", async () => {
+    const engineer = await openConsole(stack.gateway, "agent");
+    const stream = openStream(engineer);
+    expect(await stream.closed).toBe(4403);
+  });
+
+  it("is over when its owner logs out", async () => {
+    const other = await openConsole(stack.gateway, "reviewer-b");
+    const stream = openStream(other);
+    await stream.waitFor(({ type }) => type === "hello");
+    await post(other, "/console/logout");
+    stream.socket.send("ping");
+    expect(await stream.closed).toBe(4401);
+  });
+
+  it("is over, and so is deciding, for a reviewer whom the provider has taken out of the group", async () => {
+    const other = await openConsole(stack.gateway, "reviewer-b");
+    const stream = openStream(other);
+    await stream.waitFor(({ type }) => type === "hello");
+    const waiting = stack.startSally("engineer", psql("delete from orders where id = 32"));
+    const [id] = await waiting.waitFor("stderr", APPROVAL);
+    await stream.waitFor(({ approval }) => approval?.id === id);
+
+    await stack.system.oidc.setGroups("reviewer-b", ["guests"]);
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    const refused = await post(other, `/v1/approvals/${id}/approve`);
+    expect(refused.status).toBeGreaterThanOrEqual(400);
+    const still = await browser.fetch(`/v1/approvals/${id}`);
+    expect(await still.json()).toMatchObject({ status: "pending" });
+    stream.socket.send("ping");
+    expect(await stream.closed).toBe(4403);
+    await post(browser, `/v1/approvals/${id}/deny`);
+    await waiting.result;
+    await stack.system.oidc.setGroups("reviewer-b", ["dba"]);
+  });
+});
+
+describe("following a session", () => {
+  it("answers when something happens, not before", async () => {
+    const running = stack.startSally("engineer", psql("select 'one', pg_sleep(0)"));
+    await running.result;
+    const { sessions } = (await (await browser.fetch("/v1/sessions?limit=1")).json()) as {
+      sessions: { id: string }[];
+    };
+    const id = sessions[0]?.id ?? "";
+    const first = (await (await browser.fetch(`/v1/sessions/${id}/events?after=0`)).json()) as {
+      head: { seq: number };
+    };
+    // It has ended: nothing more comes, and the gateway does not wait for it.
+    const ended = await browser.fetch(`/v1/sessions/${id}/events?after=${first.head.seq}&wait=25`);
+    expect(await ended.json()).toMatchObject({ events: [] });
+  });
+});
+
+describe("searching sessions", () => {
+  it("finds by text, relation, decision and person, and nothing that the searcher may not see", async () => {
+    await stack.sally("engineer", psql("select status as marker_4711 from orders where id = 1"));
+    await stack.sally("engineer", psql("drop table customers"));
+    const search = async (query: string, of = browser) =>
+      (await (await of.fetch(`/v1/search/sessions?${query}`)).json()) as {
+        sessions: { principal: { subject: string }; matches?: { text: string; effect: string }[] }[];
+      };
+    await expect
+      .poll(async () => (await search("text=marker_4711")).sessions.length, { timeout: 10_000 })
+      .toBe(1);
+    const [found] = (await search("text=marker_4711&relation=orders&person=ENGINEER")).sessions;
+    expect(found?.matches?.[0]).toMatchObject({
+      text: expect.stringContaining("marker_4711"),
+      effect: "allow",
+    });
+    expect((await search("text=marker_4711&decision=deny")).sessions).toEqual([]);
+    expect((await search("text=%25marker_4711")).sessions).toEqual([]);
+    expect((await search("text=marker_4711&person=agent")).sessions).toEqual([]);
+    const denied = (await search("decision=deny")).sessions;
+    expect(denied.flatMap(({ matches }) => matches ?? []).map(({ text }) => text)).toContain(
+      "drop table customers",
+    );
+    const agent = await openConsole(stack.gateway, "agent");
+    expect((await search("text=marker_4711", agent)).sessions).toEqual([]);
+  });
+});
+
+describe("statistics", () => {
+  it("count decisions, people, relations and waiting, of resources that the caller may replay", async () => {
+    await expect
+      .poll(async () => {
+        const numbers = (await (await browser.fetch("/v1/statistics")).json()) as {
+          resources: { resource: string; denied: number; held: number }[];
+        };
+        return numbers.resources.find(({ resource }) => resource === "shop-db");
+      })
+      .toMatchObject({ denied: expect.any(Number), held: expect.any(Number) });
+    const numbers = (await (await browser.fetch("/v1/statistics")).json()) as {
+      buckets: { allow: number; deny: number }[];
+      waiting: { count: number; median: number };
+      approvals: Record<string, number>;
+      people: { subject: string; denied: number }[];
+      relations: { relation: string }[];
+    };
+    expect(numbers.buckets.reduce((sum, { deny }) => sum + deny, 0)).toBeGreaterThanOrEqual(1);
+    expect(numbers.waiting.count).toBe(2);
+    expect(numbers.waiting.median).toBeGreaterThan(0);
+    expect(numbers.approvals).toMatchObject({ approved: 1, denied: 1 });
+    expect(numbers.people[0]).toMatchObject({ subject: "engineer", denied: 1 });
+    expect(numbers.relations.map(({ relation }) => relation)).toContain("orders");
+    const agent = await openConsole(stack.gateway, "agent");
+    expect(await (await agent.fetch("/v1/statistics")).json()).toMatchObject({ resources: [], people: [] });
+  });
+});
