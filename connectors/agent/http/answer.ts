@@ -63,7 +63,7 @@ export function safeReason(error: unknown): string {
     case "UND_ERR_SOCKET":
       return "the connection was lost";
     default:
-      return code !== undefined && /CERT|TLS|SSL|SELF_SIGNED|ALTNAME/.test(code)
+      return code !== undefined && /CERT|TLS|SSL|ALTNAME|UNABLE_TO_/.test(code)
         ? "its certificate is not trusted"
         : "the connection failed";
   }

@@ -123,8 +123,8 @@ async function signed(
     accessKeyId: accessKeyId.value,
     secretAccessKey: secretAccessKey.value,
     ...(sessionToken === undefined ? {} : { sessionToken: sessionToken.value }),
-    // A copy: what the signer hashes has to be a buffer of exactly the body.
-    ...(body === undefined ? {} : { body: body.slice().buffer }),
+    // A copy: a Buffer may be part of a larger buffer, and the signer hashes all of that.
+    ...(body === undefined ? {} : { body: new Uint8Array(body).buffer }),
   });
   const result = await signer.sign();
   const target = result.url.pathname + result.url.search;
