@@ -6,6 +6,8 @@
  *    never offered (worker/objects/session/ssh-transport.ts);
  *  - it asks `crypto.diffieHellman` for X25519 only, and workerd's cannot use a public key that was imported
  *    ("Failed to derive shared diffie-hellman secret"): it gets noble's;
+ *  - it gives AES-GCM the tag after the ciphertext, and workerd wants it before ("No auth tag provided"): a packet
+ *    is kept until its tag is there, so that nothing unauthenticated is decrypted either;
  *  - its compression reaches into Node's private zlib handle; only `none` is offered;
  *  - the signature algorithms that it tells a client about name SHA-1 and DSA, which it would not take.
  *
@@ -17,9 +19,30 @@ import type { Plugin } from "esbuild";
 
 const STUBS: Readonly<Record<string, string>> = {
   crypto: `
+    import { createDecipheriv as native } from "node:crypto";
     import { x25519 } from "@noble/curves/ed25519.js";
     export * from "node:crypto";
     const raw = (key, type) => new Uint8Array(key.export({ type, format: "der" })).slice(-32);
+    export function createDecipheriv(name, key, iv) {
+      if (!name.endsWith("gcm")) return native(name, key, iv);
+      const data = [];
+      let aad, tag;
+      return {
+        setAutoPadding() {},
+        setAAD(bytes) { aad = bytes; },
+        update(bytes) { data.push(bytes); return Buffer.alloc(0); },
+        setAuthTag(bytes) { tag = bytes; },
+        final() {
+          const decipher = native(name, key, iv);
+          decipher.setAutoPadding(false);
+          decipher.setAuthTag(tag);
+          decipher.setAAD(aad);
+          const plain = decipher.update(data.length === 1 ? data[0] : Buffer.concat(data));
+          const rest = decipher.final();
+          return rest.length === 0 ? plain : Buffer.concat([plain, rest]);
+        },
+      };
+    }
     export function diffieHellman({ privateKey, publicKey }) {
       // Throws for the points of small order that give a secret of zeros (RFC 8731 section 3).
       return Buffer.from(x25519.getSharedSecret(raw(privateKey, "pkcs8"), raw(publicKey, "spki")));
