@@ -204,7 +204,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server, [CLIENT]);
     this.#client = TunnelEnd.client(server);
-    this.#driver = createDriver(this, resource.protocol, undefined);
+    // A turn: a protocol whose server speaks first has said something by now.
+    this.turn(() => (this.#driver = createDriver(this, resource.protocol, undefined)));
     this.#startupTimer = setTimeout(() => {
       this.turn(() =>
         this.#terminate(refusal("protocol_violation", "the connection's startup took too long")),
