@@ -43,7 +43,7 @@ function isWhole(text: string): boolean {
   const [head = "", ...rest] = text.split("\r\n\r\n");
   const length = /^content-length: (\d+)/im.exec(head)?.[1];
   if (length !== undefined) return rest.join("\r\n\r\n").length >= Number(length);
-  return /\r\n0\r\n\r\n$/.test(text);
+  return text.endsWith("\r\n0\r\n\r\n");
 }
 
 function parseAnswers(text: string): RawAnswer[] {

@@ -219,24 +219,21 @@ describe("held requests", () => {
     expect(answer.status).toBe(200);
   };
   const pending = async (text: string): Promise<string> => {
-    const found = await expect
+    let id: string | undefined;
+    await expect
       .poll(
         async () => {
           const answer = await fetch(`${http.stack.gateway}/v1/approvals`, { headers: dba });
           const { approvals } = (await answer.json()) as {
             approvals: { id: string; operation: { text: string } }[];
           };
-          return approvals.find(({ operation }) => operation.text === text)?.id;
+          id = approvals.find(({ operation }) => operation.text === text)?.id;
+          return id;
         },
         { timeout: 10_000 },
       )
       .toBeDefined();
-    void found;
-    const answer = await fetch(`${http.stack.gateway}/v1/approvals`, { headers: dba });
-    const { approvals } = (await answer.json()) as {
-      approvals: { id: string; operation: { text: string } }[];
-    };
-    return approvals.find(({ operation }) => operation.text === text)?.id ?? "";
+    return id ?? "";
   };
   const targets = (): string[] => http.upstream.received.map(({ method, target }) => `${method} ${target}`);
 

@@ -71,7 +71,7 @@ describe("large bodies", () => {
       headers: { ...headers, "content-type": "application/octet-stream" },
       body: Readable.toWeb(Readable.from(downloadBytes(BIG))) as ReadableStream,
       duplex: "half",
-    } as RequestInit);
+    });
     const { result, rise } = await memoryRise(sent.then((answer) => answer.json()));
     expect(result).toEqual(expected);
     expect(rise).toBeLessThan(MEMORY);
@@ -110,7 +110,7 @@ describe("large bodies", () => {
       headers,
       body: Readable.toWeb(Readable.from([Buffer.from("twelve bytes")])) as ReadableStream,
       duplex: "half",
-    } as RequestInit);
+    });
     expect(fieldsOf().get("transfer-encoding")).toBe("chunked");
     expect(http.upstream.received.at(-1)?.body.toString()).toBe("twelve bytes");
   });
