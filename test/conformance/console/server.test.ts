@@ -71,9 +71,22 @@ describe("the live stream", () => {
   });
 
   it("shows somebody who may replay nothing only what is their own", async () => {
-    const engineer = await openConsole(stack.gateway, "agent");
-    const stream = openStream(engineer);
-    expect(await stream.closed).toBe(4403);
+    const agent = openStream(await openConsole(stack.gateway, "agent"));
+    const engineer = openStream(await openConsole(stack.gateway, "engineer"));
+    await agent.waitFor(({ type }) => type === "hello");
+    await engineer.waitFor(({ type }) => type === "hello");
+    const waiting = stack.startSally("engineer", psql("delete from orders where id = 33"));
+    const [id] = await waiting.waitFor("stderr", APPROVAL);
+    const own = await engineer.waitFor(({ approval }) => approval?.id === id);
+    expect(own.approval?.mayDecide).toBe(false);
+    await post(browser, `/v1/approvals/${id}/deny`);
+    await waiting.result;
+    agent.socket.send("ping");
+    await agent.waitFor(({ type }) => type === "pong");
+    expect(
+      agent.frames.filter(({ approval, session }) => approval !== undefined || session !== undefined),
+    ).toEqual([]);
+    for (const { socket } of [agent, engineer]) socket.close();
   });
 
   it("is over when its owner logs out", async () => {
@@ -85,7 +98,7 @@ describe("the live stream", () => {
     expect(await stream.closed).toBe(4401);
   });
 
-  it("is over, and so is deciding, for a reviewer whom the provider has taken out of the group", async () => {
+  it("shows nothing more, and takes no decision, for a reviewer whom the provider has taken out of the group", async () => {
     const other = await openConsole(stack.gateway, "reviewer-b");
     const stream = openStream(other);
     await stream.waitFor(({ type }) => type === "hello");
@@ -100,7 +113,10 @@ describe("the live stream", () => {
     const still = await browser.fetch(`/v1/approvals/${id}`);
     expect(await still.json()).toMatchObject({ status: "pending" });
     stream.socket.send("ping");
-    expect(await stream.closed).toBe(4403);
+    await stream.waitFor(({ type }) => type === "pong");
+    // The page was given the whole picture anew, without what only the group may see.
+    expect(stream.frames.findLast(({ type }) => type === "hello")).toMatchObject({ approvals: [] });
+    stream.socket.close();
     await post(browser, `/v1/approvals/${id}/deny`);
     await waiting.result;
     await stack.system.oidc.setGroups("reviewer-b", ["dba"]);
@@ -170,9 +186,9 @@ describe("statistics", () => {
       relations: { relation: string }[];
     };
     expect(numbers.buckets.reduce((sum, { deny }) => sum + deny, 0)).toBeGreaterThanOrEqual(1);
-    expect(numbers.waiting.count).toBe(2);
+    expect(numbers.waiting.count).toBe(3);
     expect(numbers.waiting.median).toBeGreaterThan(0);
-    expect(numbers.approvals).toMatchObject({ approved: 1, denied: 1 });
+    expect(numbers.approvals).toMatchObject({ approved: 1, denied: 2 });
     expect(numbers.people[0]).toMatchObject({ subject: "engineer", denied: 1 });
     expect(numbers.relations.map(({ relation }) => relation)).toContain("orders");
     const agent = await openConsole(stack.gateway, "agent");

@@ -191,7 +191,6 @@ export class ControlObject extends DurableObject<Bindings> {
           : undefined;
       },
       maySeeSession: (principal, session) => this.#maySee(principal, session),
-      maySeeAnything: (principal) => this.#sees(principal),
       maySeeResource: (principal, resource) => this.authorize(principal, resource, "session:replay").ok,
     });
     void ctx.blockConcurrencyWhile(async () => {
@@ -683,12 +682,6 @@ export class ControlObject extends DurableObject<Bindings> {
     }
     if (token.expiresAt <= now) return err(refusal("token_expired", "the session token has expired"));
     return this.#identity.stillGood(token, now);
-  }
-
-  /** Whether somebody may see more than what is their own. */
-  #sees(principal: Principal): boolean {
-    const { resources } = this.permissions(principal);
-    return Object.values(resources).some((actions) => actions.length > 0);
   }
 
   // The index of operations.
