@@ -205,8 +205,9 @@ export const LIMITS = {
     depth: 32,
     /** Bits of a key that signs, at least. */
     keyBits: 2048,
-    /** Logins begun at once, and assertions and logins remembered at once. */
+    /** Logins begun at once, those of one network address, and assertions and logins remembered at once. */
     requests: 20_000,
+    requestsOfSource: 100,
     remembered: 100_000,
   },
   scim: {

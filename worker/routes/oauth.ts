@@ -1,5 +1,6 @@
 /** Tokens: exchange (RFC 8693), metadata (RFC 8414), public keys, and where people may log in. */
 import { Hono } from "hono";
+import { LIMITS } from "../../wire/limits.ts";
 import { type Bindings, controlOf, readSettings } from "../env.ts";
 import { CODE_GRANT } from "../identity/code-grant.ts";
 import { DETAILS_TYPE, showDetails } from "../identity/authorization-details.ts";
@@ -23,6 +24,8 @@ oauth.get("/.well-known/oauth-authorization-server", (context) => {
   return context.json({
     issuer: publicUrl,
     token_endpoint: `${publicUrl}/oauth/token`,
+    revocation_endpoint: `${publicUrl}/oauth/revoke`,
+    revocation_endpoint_auth_methods_supported: ["none"],
     jwks_uri: `${publicUrl}/.well-known/jwks.json`,
     grant_types_supported: [TOKEN_EXCHANGE_GRANT, CODE_GRANT],
     code_challenge_methods_supported: ["S256"],
@@ -70,6 +73,15 @@ oauth.post("/oauth/token", async (context) => {
   });
   if (!exchanged.ok) return context.json(exchanged.error.body, exchanged.error.status, headers);
   return context.json(tokenAnswer(exchanged.value), 200, headers);
+});
+
+/** RFC 7009, for what stands for a SAML login. The answer says nothing of whether there was one. */
+oauth.post("/oauth/revoke", async (context) => {
+  const form = await readText(context.req.raw);
+  if (!form.ok) return problem(context, form.error);
+  const token = new URLSearchParams(form.value).get("token") ?? "";
+  if (token !== "" && token.length <= LIMITS.http.token) await controlOf(context.env).endLogin(token);
+  return context.body(null, 200, { "cache-control": "no-store" });
 });
 
 /** RFC 8693 section 2.2.1, with RFC 9396 section 7 for a task's token. */

@@ -34,7 +34,9 @@ saml.get("/saml/:name/login", async (context) => {
   const asked = parseLoginRequest(new URL(context.req.url).searchParams);
   if (!asked.ok) return problem(context, refusal("request_invalid", asked.error));
   const { provider } = context.var;
-  const begun = await controlOf(context.env).beginSamlLogin(provider.name, asked.value);
+  // Set by Cloudflare on every request and not to be forged there; elsewhere nobody says who it is.
+  const source = context.req.header("cf-connecting-ip");
+  const begun = await controlOf(context.env).beginSamlLogin(provider.name, asked.value, source);
   if (!begun.ok) return problem(context, begun.error);
   const { publicUrl } = readSettings(context.env);
   return leave(context, await signOnAddress(provider, publicUrl, begun.value, Date.now()), 302);

@@ -1,5 +1,6 @@
 /** Signing in with SAML through the whole system, and keeping its people in a SCIM directory. */
 import { createHash, randomBytes } from "node:crypto";
+import { readFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type RunningSally, runSally, startSally } from "../../../scripts/lib/sally.ts";
@@ -142,6 +143,10 @@ const patch = (...Operations: readonly object[]): object => ({
   Operations,
 });
 
+async function glob(directory: string, pattern: RegExp): Promise<string[]> {
+  return (await readdir(directory)).filter((file) => pattern.test(file)).map((file) => join(directory, file));
+}
+
 describe("sally login --saml", () => {
   it("signs in, and everything works from then on", async () => {
     const options = { gateway: stack.gateway, configHome: join(stack.directory, "saml-home") };
@@ -160,6 +165,13 @@ describe("sally login --saml", () => {
     });
     const query = await runSally(["psql", "scratch-db", "--", "-Atc", "select 40 + 2"], options);
     expect(query).toMatchObject({ code: 0, stdout: "42\n" });
+
+    const [file = ""] = await glob(join(options.configHome, "sally"), /^login-/);
+    const { idToken } = JSON.parse(await readFile(file, "utf8")) as { idToken: string };
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect((await renew(idToken)).status).toBe(200);
+    expect((await runSally(["logout"], options)).code).toBe(0);
+    expect((await renew(idToken)).status).toBe(400);
   });
 
   it("says what there is to choose from", async () => {

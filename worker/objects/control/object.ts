@@ -259,8 +259,12 @@ export class ControlObject extends DurableObject<Bindings> {
   }
 
   /** Identifier of the request with which a browser is sent to the provider. */
-  beginSamlLogin(provider: string, request: LoginRequest): Result<string, Refusal> {
-    const id = this.#identity.saml.begin(provider, request, Date.now());
+  beginSamlLogin(
+    provider: string,
+    request: LoginRequest,
+    source: string | undefined,
+  ): Result<string, Refusal> {
+    const id = this.#identity.saml.begin(provider, request, source, Date.now());
     if (id !== undefined) return ok(id);
     return err(refusal("over_limit", "too many logins are under way; try again in some minutes"));
   }
@@ -275,6 +279,11 @@ export class ControlObject extends DurableObject<Bindings> {
     }
     this.#record({ type: "login", provider, principal, assertion, request });
     return finished.value;
+  }
+
+  /** Ends what a token of a SAML login stands for; whoever has it may. */
+  endLogin(token: string): void {
+    if (this.#identity.saml.forget(token)) this.#record({ type: "logout" });
   }
 
   /** A SCIM request with a token of this SHA-256 (hexadecimal); undefined when no directory knows the token. */

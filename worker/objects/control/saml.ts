@@ -32,8 +32,10 @@ export class SamlLogins {
   constructor(sql: SqlStorage) {
     this.#sql = sql;
     sql.exec(`
-      CREATE TABLE IF NOT EXISTS saml_requests (
-        id TEXT PRIMARY KEY, provider TEXT NOT NULL, body TEXT NOT NULL, forget_at INTEGER NOT NULL);
+      CREATE TABLE IF NOT EXISTS saml_begun (
+        id TEXT PRIMARY KEY, provider TEXT NOT NULL, source TEXT NOT NULL, body TEXT NOT NULL,
+        forget_at INTEGER NOT NULL);
+      CREATE INDEX IF NOT EXISTS saml_begun_source ON saml_begun (source);
       CREATE TABLE IF NOT EXISTS saml_assertions (
         issuer TEXT NOT NULL, id TEXT NOT NULL, forget_at INTEGER NOT NULL, PRIMARY KEY (issuer, id));
       CREATE TABLE IF NOT EXISTS saml_codes (
@@ -43,14 +45,33 @@ export class SamlLogins {
     `);
   }
 
-  /** Identifier of the request to the provider; undefined when too many logins are under way. */
-  begin(provider: string, request: LoginRequest, now: number): string | undefined {
-    if (!this.#hasRoom("saml_requests", LIMITS.saml.requests, now)) return undefined;
+  /**
+   * Identifier of the request to the provider; undefined when too many logins are under way, in all or from this
+   * network address (undefined where the platform does not say it).
+   */
+  begin(
+    provider: string,
+    request: LoginRequest,
+    source: string | undefined,
+    now: number,
+  ): string | undefined {
+    if (!this.#hasRoom("saml_begun", LIMITS.saml.requests, now)) return undefined;
+    const from = this.#sql
+      .exec<{ count: number }>("SELECT count(*) AS count FROM saml_begun WHERE source = ?", source ?? "")
+      .one().count;
+    if (source !== undefined && from >= LIMITS.saml.requestsOfSource) return undefined;
     // An XML identifier begins with a letter or an underscore.
     const id = identifier("req");
     const forgetAt = now + LIMITS.time.samlRequest;
     const body = JSON.stringify(request);
-    this.#sql.exec("INSERT INTO saml_requests VALUES (?, ?, ?, ?)", id, provider, body, forgetAt);
+    this.#sql.exec(
+      "INSERT INTO saml_begun VALUES (?, ?, ?, ?, ?)",
+      id,
+      provider,
+      source ?? "",
+      body,
+      forgetAt,
+    );
     return id;
   }
 
@@ -58,7 +79,7 @@ export class SamlLogins {
   finish(provider: string, identity: SamlIdentity, now: number): Result<LoginOutcome, "request" | "replay"> {
     const row = this.#sql
       .exec<{ body: string }>(
-        "SELECT body FROM saml_requests WHERE id = ? AND provider = ? AND forget_at > ?",
+        "SELECT body FROM saml_begun WHERE id = ? AND provider = ? AND forget_at > ?",
         identity.request ?? "",
         provider,
         now,
@@ -66,7 +87,7 @@ export class SamlLogins {
       .toArray()[0];
     if (row === undefined) return err("request");
     if (!this.useAssertion(identity, now)) return err("replay");
-    this.#sql.exec("DELETE FROM saml_requests WHERE id = ?", identity.request ?? "");
+    this.#sql.exec("DELETE FROM saml_begun WHERE id = ?", identity.request ?? "");
     if (!this.#hasRoom("saml_codes", LIMITS.saml.remembered, now)) return err("replay");
     const code = secret("slc");
     const { principal, issuedAt, endsAt } = identity;
@@ -130,8 +151,16 @@ export class SamlLogins {
     return row === undefined ? undefined : (JSON.parse(row.login) as SamlLogin);
   }
 
+  /** The login is over: its token stands for nothing from now on. True when there was one. */
+  forget(token: string): boolean {
+    return (
+      LOGIN.test(token) &&
+      this.#sql.exec("DELETE FROM saml_logins WHERE hash = ?", hash(token)).rowsWritten > 0
+    );
+  }
+
   #hasRoom(
-    table: "saml_requests" | "saml_assertions" | "saml_codes" | "saml_logins",
+    table: "saml_begun" | "saml_assertions" | "saml_codes" | "saml_logins",
     most: number,
     now: number,
   ): boolean {
