@@ -98,7 +98,9 @@ export class GatewayRunner implements Runner {
     copyData?: string,
     parameters: readonly (string | null)[] = [],
   ): Promise<Outcome> {
-    const messages = await this.#client.run(sql, mode, copyData, parameters);
+    // A few cases name the database, which is the resource's own here.
+    const own = sql.replaceAll("twin0", this.#resource);
+    const messages = await this.#client.run(own, mode, copyData, parameters);
     const outcome = deliver(messages, OPEN_GUARD, this.#lastOid);
     const delivered = outcome.delivered.map((message) => message.replaceAll(this.#resource, "RESOURCE"));
     return { ...outcome, delivered };
