@@ -8,6 +8,7 @@ import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import { maskJsonValue } from "../../policy/http/mask-value.ts";
 import {
+  DETECTOR_KINDS,
   createDetector,
   flush as flushDetector,
   push as pushDetector,
@@ -100,7 +101,7 @@ export function createFilter(plan: AnswerPlan, options: FilterOptions): BodyFilt
     const json = (): BodyFilter => jsonFilter(plan.masks, options);
     filters.push(body.fields === "json" ? json() : eventFilter(json));
   }
-  if (body.detect) filters.push(detectFilter(options));
+  if (body.detect) filters.push(detectFilter(options, body.json));
   return filters.length === 1 ? filters[0] : chain(filters);
 }
 
@@ -241,8 +242,8 @@ function eventEnd(bytes: Uint8Array): number | undefined {
   return undefined;
 }
 
-function detectFilter(options: FilterOptions): BodyFilter {
-  let detector = createDetector();
+function detectFilter(options: FilterOptions, json: boolean): BodyFilter {
+  let detector = createDetector(DETECTOR_KINDS, json);
   const take = ({ detector: next, bytes, found }: ReturnType<typeof pushDetector>) => {
     detector = next;
     for (const kind of found) options.masked(`detected ${kind}`);

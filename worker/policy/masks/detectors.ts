@@ -48,10 +48,13 @@ const FINDERS: Readonly<Record<DetectorKind, (text: string, context: string) => 
 const STAR = 0x2a;
 const ZERO = 0x30;
 
-/** Overwrites what was found. A bare number in JSON gets zeros, so that it stays a number. */
+/** Overwrites what was found. A bare number in JSON gets a one and zeros, so that it stays a number. */
 export function overwrite(bytes: Uint8Array, text: string, found: readonly Detection[], json: boolean): void {
   for (const { start, end } of found) {
-    bytes.fill(json && isBareNumber(text, start) ? ZERO : STAR, start, end);
+    const number = json && isBareNumber(text, start);
+    bytes.fill(number ? ZERO : STAR, start, end);
+    // RFC 8259 section 6: a number does not begin with a zero that others follow.
+    if (number) bytes[start] = ZERO + 1;
   }
 }
 
@@ -78,6 +81,8 @@ export function latin1(bytes: Uint8Array): string {
 /** A detector over a stream, as plain data. */
 export type Detector = {
   readonly kinds: readonly DetectorKind[];
+  /** The stream is JSON, in which a bare number has to stay one. */
+  readonly json: boolean;
   /** The last bytes, in which something may have begun that is not complete. */
   readonly held: Uint8Array;
   /** Inside a private key, whose end has not come. */
@@ -98,8 +103,8 @@ export const HOLD_BACK = 768;
 /** Of what was let through, kept for context. */
 const CONTEXT = 64;
 
-export function createDetector(kinds: readonly DetectorKind[] = DETECTOR_KINDS): Detector {
-  return { kinds, held: new Uint8Array(0), inPrivateKey: false, before: "" };
+export function createDetector(kinds: readonly DetectorKind[] = DETECTOR_KINDS, json = false): Detector {
+  return { kinds, json, held: new Uint8Array(0), inPrivateKey: false, before: "" };
 }
 
 /** Takes more bytes of the stream. What could be part of something longer is held back. */
@@ -137,7 +142,7 @@ function advance(detector: Detector, more: Uint8Array, all: boolean): Detected {
     .filter(({ start }) => start < cut)
     .map((one) => ({ ...one, end: Math.min(one.end, cut) }));
   const out = bytes.subarray(0, cut);
-  overwrite(out, text, reached, false);
+  overwrite(out, text, reached, detector.json);
   const within = found.some(
     ({ kind, start, end }) =>
       kind === "private_key" && start <= cut && (cut < end || (open && end === text.length)),
@@ -145,6 +150,7 @@ function advance(detector: Detector, more: Uint8Array, all: boolean): Detected {
   return {
     detector: {
       kinds: detector.kinds,
+      json: detector.json,
       held: bytes.slice(cut),
       inPrivateKey: within,
       before: (detector.before + text.slice(0, cut)).slice(-CONTEXT),

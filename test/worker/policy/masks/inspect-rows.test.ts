@@ -74,8 +74,8 @@ describe("DataRow", () => {
   it("keeps JSON valid", () => {
     const row = dataRow(['{"card":4111111111111111,"mail":"jane@example.com"}']);
     const { bytes } = inspectRows(fresh, row, [field("doc", 3802)]);
-    expect(JSON.parse(valuesOf(bytes)[0]?.replace(":0000000000000000", ":0") ?? "")).toEqual({
-      card: 0,
+    expect(JSON.parse(valuesOf(bytes)[0] ?? "")).toEqual({
+      card: 1_000_000_000_000_000,
       mail: "****************",
     });
   });
