@@ -92,7 +92,13 @@ export async function rotateKey(
 ): Promise<Result<Identity, IdentityFailure>> {
   const { privateKey } = generateKeyPairSync("ed25519");
   const next: Identity = { ...identity, key: privateKey };
-  await writePrivately(stateDirectory, NEXT_KEY_FILE, toPem(privateKey));
+  try {
+    await writePrivately(stateDirectory, NEXT_KEY_FILE, toPem(privateKey));
+  } catch (error) {
+    return err({
+      message: `the new key cannot be written: ${(error as NodeJS.ErrnoException).code ?? "unknown error"}`,
+    });
+  }
   const now = Date.now();
   const { kty, crv, x } = createPublicKey(privateKey).export({ format: "jwk" });
   const body = { publicKey: { kty, crv, x }, proof: await controlToken(next, now) };

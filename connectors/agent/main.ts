@@ -23,14 +23,14 @@ import {
 import { type Log, createLog } from "./log.ts";
 import { Sessions } from "./sessions.ts";
 
-const USAGE = `usage: sally-connector --config FILE [--check | --rotate-key]
+const USAGE = `usage: sally-connector --config FILE [--check | --rotate-key | --rotate-key-after DAYS]
 
   --config FILE   the connector's config (YAML)
   --check         check the config and end
-  --rotate-key    replace the connector's key by a new one and end; running processes go on with it`;
+  --rotate-key    replace the connector's key by a new one and end; running processes go on with it
+  --rotate-key-after DAYS
+                  run, and replace a key that is older; not where processes have copies of the directory`;
 
-/** A key older than this, in milliseconds, is replaced; it is looked at when the process starts and daily. */
-const KEY_AGE = 30 * 24 * 60 * 60_000;
 const DAY = 24 * 60 * 60_000;
 
 /** How long live sessions may go on after SIGTERM, in milliseconds. */
@@ -83,9 +83,15 @@ async function main(argv: readonly string[]): Promise<number> {
     otherIdentity: (refused) => otherIdentity(refused, config),
     log,
   });
-  const renewKey = (): void => void renewOldKey(control, config, log);
-  renewKey();
-  setInterval(renewKey, DAY).unref();
+  const { rotateAfter } = given;
+  if (rotateAfter !== undefined) {
+    const renewKey = (): void =>
+      void renewOldKey(control, config, rotateAfter, log).catch((error: unknown) =>
+        log.warn("the key could not be replaced", { reason: String(error) }),
+      );
+    renewKey();
+    setInterval(renewKey, DAY).unref();
+  }
   log.info("connector started", {
     name: config.name,
     gateway: config.gateway,
@@ -107,8 +113,14 @@ async function main(argv: readonly string[]): Promise<number> {
   return end.reason === "stopped" ? EXIT.done : EXIT.unauthenticated;
 }
 
-async function renewOldKey(control: ControlSocket, config: ConnectorConfig, log: Log): Promise<void> {
-  if ((await keyAge(config.stateDirectory, Date.now())) < KEY_AGE) return;
+/** `age` in milliseconds. */
+async function renewOldKey(
+  control: ControlSocket,
+  config: ConnectorConfig,
+  age: number,
+  log: Log,
+): Promise<void> {
+  if ((await keyAge(config.stateDirectory, Date.now())) < age) return;
   const rotated = await rotateKey(control.identity, config.stateDirectory);
   // Another process with this directory may have been faster; its key is found when this one is refused.
   if (!rotated.ok) log.warn("the key could not be replaced", { reason: rotated.error.message });
@@ -118,9 +130,15 @@ async function renewOldKey(control: ControlSocket, config: ConnectorConfig, log:
   }
 }
 
-function readArguments(
-  argv: readonly string[],
-): { config: string; check: boolean; rotateKey: boolean } | undefined {
+type Given = {
+  readonly config: string;
+  readonly check: boolean;
+  readonly rotateKey: boolean;
+  /** Age in milliseconds at which a key is replaced. */
+  readonly rotateAfter: number | undefined;
+};
+
+function readArguments(argv: readonly string[]): Given | undefined {
   try {
     const { values } = parseArgs({
       args: [...argv],
@@ -128,10 +146,13 @@ function readArguments(
         config: { type: "string" },
         check: { type: "boolean", default: false },
         "rotate-key": { type: "boolean", default: false },
+        "rotate-key-after": { type: "string" },
       },
     });
-    if (values.config === undefined || (values.check && values["rotate-key"])) return undefined;
-    return { config: values.config, check: values.check, rotateKey: values["rotate-key"] };
+    const { config, check, "rotate-key": rotateKey, "rotate-key-after": days } = values;
+    if (config === undefined || (check && rotateKey)) return undefined;
+    if (days !== undefined && !/^[1-9]\d{0,3}$/.test(days)) return undefined;
+    return { config, check, rotateKey, rotateAfter: days === undefined ? undefined : Number(days) * DAY };
   } catch {
     return undefined;
   }
