@@ -110,6 +110,18 @@ describe("a session's timeline", () => {
     expect(gone.entries[0]).toMatchObject({ withdrawn: "client_gone" });
   });
 
+  it("makes a new entry of one that has changed, and leaves the others as they are", () => {
+    const made = timeline(
+      { type: "statement", operation: 1, text: "select 1", decision: ALLOWED },
+      { type: "statement", operation: 2, text: "select 2", decision: ALLOWED },
+    );
+    const [first, second] = made.entries;
+    made.add([{ seq: 3, at: "", body: { type: "result", operation: 2, tag: "SELECT 1", rows: [["2"]] } }]);
+    expect(made.entries[0]).toBe(first);
+    expect(made.entries[1]).not.toBe(second);
+    expect(made.entries[1]).toMatchObject({ results: [{ values: [["2"]] }] });
+  });
+
   it("gives an Execute the text and values of what it executes", () => {
     const { entries } = timeline(
       { type: "statement", operation: 1, text: "select $1", parameters: ["x"], decision: ALLOWED },

@@ -26,14 +26,19 @@ const PAGE = 500;
 /** Seconds that the gateway may wait for the next event. */
 const WAIT = 20;
 
-export function useRecording(session: string, live: boolean, retry: number): Recording {
+/** `status` is undefined until it is known. */
+export function useRecording(
+  session: string,
+  status: "live" | "ended" | undefined,
+  retry: number,
+): Recording {
   const [state, setState] = useState<Recording>(() => fresh());
-  const following = useRef(live);
-  following.current = live;
+  const current = useRef(status);
+  current.current = status;
   useEffect(() => {
     const stop = new AbortController();
     setState(fresh());
-    void follow(session, following, stop.signal, (change) =>
+    void follow(session, current, stop.signal, (change) =>
       setState((before) => ({ ...before, ...change, turn: before.turn + 1 })),
     );
     return () => stop.abort();
@@ -55,7 +60,7 @@ function fresh(): Recording {
 
 async function follow(
   session: string,
-  live: { readonly current: boolean },
+  status: { readonly current: "live" | "ended" | undefined },
   stop: AbortSignal,
   tell: (change: Partial<Recording>) => void,
 ): Promise<void> {
@@ -67,9 +72,9 @@ async function follow(
   let lastRead = false;
   for (;;) {
     if (stop.aborted) return;
-    const wait: string = complete && live.current ? `&wait=${WAIT}` : "";
+    const wait: string = complete && status.current === "live" ? `&wait=${WAIT}` : "";
     // Of a session that ended a moment ago, the end itself is still to be read.
-    if (complete && !live.current) {
+    if (complete && status.current === "ended") {
       if (lastRead) return;
       lastRead = true;
     }
@@ -98,7 +103,7 @@ async function follow(
     complete = !more;
     tell({ timeline, verified, broken, head, complete, problem: undefined });
     // A gateway that does not wait must not be asked in a circle.
-    if (complete && live.current && events.length === 0 && performance.now() - started < 1000)
+    if (complete && status.current !== "ended" && events.length === 0 && performance.now() - started < 1000)
       await pause(2000, stop);
   }
 }

@@ -14,8 +14,6 @@ export function EntryView({
   marked,
 }: {
   readonly entry: Entry;
-  /** Changes when entries may have changed: they are the same objects. */
-  readonly turn: number;
   readonly protocol: string;
   readonly startedAt: string;
   readonly marked: boolean;

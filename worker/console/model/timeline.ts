@@ -79,6 +79,9 @@ type Channel = {
 /** Built event by event; `add` may be called again as more of the recording arrives. */
 export class Timeline {
   readonly #entries: Entry[] = [];
+  /** Where an operation stands among the entries, and which have changed since they were last shown. */
+  readonly #places = new Map<Operation, number>();
+  readonly #changed = new Set<Operation>();
   readonly #operations = new Map<number, Operation>();
   /** Results that are still being delivered, by operation. */
   readonly #open = new Map<number, Result>();
@@ -97,6 +100,12 @@ export class Timeline {
 
   add(events: readonly TimelineEvent[]): void {
     for (const event of events) this.#add(event);
+    // Whoever shows an entry sees by its identity that it has changed.
+    for (const operation of this.#changed) {
+      const place = this.#places.get(operation);
+      if (place !== undefined) this.#entries[place] = shownAs(operation);
+    }
+    this.#changed.clear();
   }
 
   #add({ seq, at, body }: TimelineEvent): void {
@@ -133,6 +142,7 @@ export class Timeline {
       case "channel": {
         const operation = this.#channels.get(optionalNumber(body["channel"]) ?? -1)?.operation;
         if (operation === undefined) break;
+        this.#changed.add(operation);
         const exit = body["exit"] as { status?: unknown; signal?: unknown } | undefined;
         const how = optionalNumber(exit?.status) ?? optionalText(exit?.signal);
         if (how !== undefined) operation.exit = typeof how === "number" ? `exit ${how}` : `signal ${how}`;
@@ -169,6 +179,7 @@ export class Timeline {
     const channel = this.#channels.get(optionalNumber(body["channel"]) ?? -1);
     if (channel === undefined) return;
     const { terminal, operation } = channel;
+    this.#changed.add(operation);
     if (body.type === "resize") {
       terminal?.resize(
         Date.parse(at),
@@ -186,6 +197,7 @@ export class Timeline {
     const id = typeof body["operation"] === "number" ? body["operation"] : -seq;
     const known = this.#operations.get(id);
     const operation = known ?? this.#newOperation(id, seq, at);
+    this.#changed.add(operation);
     const before = typeof body["of"] === "number" ? this.#operations.get(body["of"]) : undefined;
     const cursor = typeof body["cursor"] === "string" ? `fetch from ${body["cursor"]}` : undefined;
     operation.text = textOf(body["text"]) || operation.text || before?.text || cursor || "";
@@ -240,7 +252,7 @@ export class Timeline {
       exit: undefined,
     };
     this.#operations.set(id, operation);
-    this.#entries.push(operation);
+    this.#places.set(operation, this.#entries.push(operation) - 1);
     return operation;
   }
 
@@ -317,8 +329,19 @@ export class Timeline {
   }
 
   #operationOf(body: TimelineEvent["body"]): Operation | undefined {
-    return typeof body["operation"] === "number" ? this.#operations.get(body["operation"]) : undefined;
+    const id = body["operation"];
+    const operation = typeof id === "number" ? this.#operations.get(id) : undefined;
+    if (operation !== undefined) this.#changed.add(operation);
+    return operation;
   }
+}
+
+function shownAs(operation: Operation): Operation {
+  return {
+    ...operation,
+    output: { ...operation.output },
+    results: operation.results.map((result) => ({ ...result })),
+  };
 }
 
 /** Whether the entry is one that a reader filters for. */

@@ -32,7 +32,7 @@ export function SessionPage({ id }: { readonly id: string }): JSX.Element {
   const streamed = sessions.value.get(id);
   const session = streamed ?? value;
   const [retry, setRetry] = useState(0);
-  const recording = useRecording(id, session?.status === "live", retry);
+  const recording = useRecording(id, session?.status, retry);
   const [killing, setKilling] = useState(false);
   const back = { href: href("sessions"), text: "Sessions" };
   const ended = recording.timeline.entries.some((entry) => entry.kind === "note" && entry.type === "end");
@@ -236,7 +236,6 @@ function TimelineView({
           <EntryView
             key={entry.seq}
             entry={entry}
-            turn={turn}
             protocol={session.protocol}
             startedAt={session.startedAt}
             marked={entry.seq === target}
