@@ -57,7 +57,6 @@ export async function buildWorker(options: BuildOptions = {}): Promise<BuiltWork
     banner: { js: 'import{createRequire}from"node:module";const require=createRequire("file:///");' },
     minifySyntax: true,
     minifyWhitespace: true,
-    keepNames: true,
     sourcemap: "linked",
     sourcesContent: false,
     legalComments: "none",

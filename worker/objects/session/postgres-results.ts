@@ -62,7 +62,7 @@ export class OperationResult {
     return { type: "rows", ...(rows.length === 0 ? {} : { rows }), ...(copied === "" ? {} : { copied }) };
   }
 
-  /** The summary when a statement of the operation has completed. */
+  /** The summary when a statement of the operation has completed; `next` follows it. */
   summary(): Record<string, unknown> {
     const columns = this.#fields?.map(({ name, typeOid }) => ({ name, type: typeOid }));
     return {
@@ -70,7 +70,7 @@ export class OperationResult {
       rowCount: this.#rows,
       bytes: this.#bytes,
       ...(this.#bytes > this.#kept ? { truncated: true } : {}),
-      ...(this.#digest === undefined ? {} : { sha256: this.#digest.copy().digest("hex") }),
+      ...(this.#digest === undefined ? {} : { sha256: this.#digest.digest("hex") }),
     };
   }
 
