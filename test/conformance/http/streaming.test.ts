@@ -237,6 +237,22 @@ describe("many requests at once", () => {
     expect(answers).toEqual(Array.from({ length: 1_000 }, (_, index) => `/echo/${index}`));
   });
 
+  it("the first requests of a token are one session, however many come at once", async () => {
+    const authorization = `Bearer ${await http.stack.sessionToken("engineer")}`;
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, async () => {
+        const answer = await fetch(`${http.url(PLAIN)}/hello`, { headers: { authorization } });
+        await answer.arrayBuffer();
+        return answer.status;
+      }),
+    );
+    expect(new Set(answers)).toEqual(new Set([200]));
+    const sessions = http.upstream.received
+      .slice(-50)
+      .map(({ headers: fields }) => new Map(fields).get("sally-session"));
+    expect(new Set(sessions).size).toBe(1);
+  });
+
   it("a slow one does not hold up the others", async () => {
     const hanging = new AbortController();
     const hang = fetch(`${http.url(PLAIN)}/hang`, { headers, signal: hanging.signal }).catch(() => undefined);

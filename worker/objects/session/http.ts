@@ -65,6 +65,7 @@ export class HttpDriver implements RequestDriver {
   readonly #room: { readonly channel: number; readonly resolve: () => void }[] = [];
   #later: (() => void)[] = [];
   #started: Promise<Result<string, Refusal>> | undefined;
+  #dialing: Promise<Result<void, Refusal>> | undefined;
   #next = 1;
   #ended: Refusal | undefined;
   #active = 0;
@@ -339,7 +340,7 @@ export class HttpDriver implements RequestDriver {
     const reserved = await host.reserve(() => 1);
     if (reserved !== undefined && !reserved.ok)
       return this.#refused(id, operation.text, reserved.error, operation, decision);
-    const dialed = await host.dialBack();
+    const dialed = await this.#dialBack();
     if (!dialed.ok) return this.#failed(id, operation, dialed.error);
     if (this.#ended !== undefined) return err(this.#ended);
     const open = this.#open(pending, identity);
@@ -396,6 +397,12 @@ export class HttpDriver implements RequestDriver {
     const head = await exchange.head();
     if (!head.ok) return err(head.error);
     return this.#answer(pending, head.value, exchange, logs);
+  }
+
+  /** However many requests wait for the connector, it is asked once. */
+  #dialBack(): Promise<Result<void, Refusal>> {
+    this.#dialing ??= this.#host.dialBack().finally(() => (this.#dialing = undefined));
+    return this.#dialing;
   }
 
   /** What the connector gets: the client's fields, and who is asking in our words. */
