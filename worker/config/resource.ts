@@ -154,7 +154,7 @@ export const resourceShape = object({
   detectors: z.enum(["off", "mask", "block"]).default("off"),
   recordResultBytes: size(0, 16 << 20).default(RESULT_BYTES),
   heldInTransaction: duration(1_000, LIMITS.time.approval).default(LIMITS.time.heldInTransaction),
-  approvalExpires: duration(10_000, LIMITS.time.batch).optional(),
+  approvalExpires: duration(10_000, LIMITS.time.approval).optional(),
   http: httpShape.optional(),
 }).superRefine((resource, context) => {
   // A protection that does not protect would be worse than none.
