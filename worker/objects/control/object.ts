@@ -39,6 +39,7 @@ import type { AdminVerb, Principal, Resource } from "../../policy/types.ts";
 import { policyEngine } from "../engines.ts";
 import { identifier, randomBytes } from "../identifiers.ts";
 import { sha256 } from "../recording/chain.ts";
+import { Meta } from "../meta.ts";
 import { Recorder } from "../recording/recorder.ts";
 import { ApprovalDesk, type ReviewedApproval, type Verdict } from "./approval-desk.ts";
 import { Approvals } from "./approvals.ts";
@@ -98,6 +99,7 @@ let processMark: string | undefined;
 export type ScimResult = Result<ScimAnswer, ScimError>;
 
 export class ControlObject extends DurableObject<Bindings> {
+  readonly #meta: Meta;
   readonly #approvals: Approvals;
   readonly #desk: ApprovalDesk;
   readonly #outbox: Outbox;
@@ -119,8 +121,9 @@ export class ControlObject extends DurableObject<Bindings> {
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
     const { sql } = ctx.storage;
+    this.#meta = new Meta(sql);
+    this.#meta.create();
     sql.exec(`
-      CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
       CREATE TABLE IF NOT EXISTS config (version INTEGER PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL, files TEXT NOT NULL);
     `);
     this.#approvals = new Approvals(sql);
@@ -198,8 +201,8 @@ export class ControlObject extends DurableObject<Bindings> {
       await this.#loadSshHostKey();
       this.#loadConfig();
       processMark ??= identifier("prc");
-      if (this.#meta("process") === processMark) return;
-      this.#saveMeta("process", processMark);
+      if (this.#meta.get("process") === processMark) return;
+      this.#meta.set("process", processMark);
       await this.ctx.storage.setAlarm(Date.now() + 1000);
     });
   }
@@ -997,44 +1000,30 @@ export class ControlObject extends DurableObject<Bindings> {
     this.#log.flush();
   }
 
-  #meta(key: string): string | undefined {
-    return this.#sql.exec<{ value: string }>("SELECT value FROM meta WHERE key = ?", key).toArray()[0]?.value;
-  }
-
-  #saveMeta(key: string, value: string): void {
-    this.#sql.exec(
-      "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-      key,
-      value,
-    );
-  }
-
   /** The signing key of a gateway from before there were several. */
   #earlierKey(): SigningKey | undefined {
-    const stored = this.#meta("signing_key");
+    const stored = this.#meta.get("signing_key");
     return stored === undefined ? undefined : (JSON.parse(stored) as SigningKey);
   }
 
   async #loadSshHostKey(): Promise<void> {
-    const stored = this.#meta("ssh_host_key");
+    const stored = this.#meta.get("ssh_host_key");
     if (stored !== undefined) {
       this.#sshHostKey = JSON.parse(stored) as SshHostKey;
       return;
     }
     // It has to stay the same: clients remember it.
     const key = await generateSshHostKey();
-    this.#saveMeta("ssh_host_key", JSON.stringify(key));
+    this.#meta.set("ssh_host_key", JSON.stringify(key));
     this.#sshHostKey = key;
   }
 
   /** From which the key of each resource's `hash` masks is derived. */
   #maskSecret(): string {
-    const row = this.#sql
-      .exec<{ value: string }>("SELECT value FROM meta WHERE key = 'mask_secret'")
-      .toArray()[0];
-    if (row !== undefined) return row.value;
+    const known = this.#meta.get("mask_secret");
+    if (known !== undefined) return known;
     const secret = Buffer.from(randomBytes(32)).toString("hex");
-    this.#sql.exec("INSERT INTO meta (key, value) VALUES ('mask_secret', ?)", secret);
+    this.#meta.set("mask_secret", secret);
     return secret;
   }
 

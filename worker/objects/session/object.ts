@@ -18,7 +18,7 @@ import {
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, isRefusalCode, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
-import type { Frame, Tunnel } from "../../../wire/tunnel.ts";
+import type { Tunnel } from "../../../wire/tunnel.ts";
 import {
   type Bindings,
   approvalAddress,
@@ -27,7 +27,6 @@ import {
   readSettings,
   sessionOf,
 } from "../../env.ts";
-import { SECRET_BYTES, type TicketRecord, newTicket, useTicket } from "../../identity/secrets.ts";
 import { verifySessionToken } from "../../identity/session-token.ts";
 import { decideUnder, otherParties, revealsUnder } from "../../policy/authority.ts";
 import {
@@ -51,12 +50,13 @@ import type {
   StartedSession,
 } from "../control/types.ts";
 import { draftEngine, policyEngine } from "../engines.ts";
-import { randomBytes } from "../identifiers.ts";
 import type { ChainedEvent, ChainHead, EventBody } from "../recording/chain.ts";
 import { Recorder } from "../recording/recorder.ts";
 import { currentSnapshot, learnSnapshot, maskKeyOf } from "../snapshot.ts";
+import { Meta } from "../meta.ts";
 import { TunnelEnd } from "../tunnel-end.ts";
 import { TaskBudget } from "./budget.ts";
+import { ConnectorLink, LOST } from "./connector-link.ts";
 import { createDriver, createRequestDriver, hasDriver } from "./drivers.ts";
 import { earlierOperations } from "./earlier.ts";
 import { IndexFeed } from "./index-feed.ts";
@@ -73,7 +73,6 @@ type Frozen = {
   readonly driver: string;
   readonly client: Tunnel;
   readonly connector: Tunnel | undefined;
-  readonly mainChannel: number | undefined;
 };
 
 /** Path and query of a request below its resource, as the client wrote them, percent-encoded as a whole. */
@@ -81,13 +80,6 @@ export const TARGET_HEADER = "sally-target";
 
 const CLIENT = "client";
 const CONNECTOR = "connector";
-const LOST: Refusal = refusal(
-  "upstream_lost",
-  "the connection between the connector and the gateway was lost",
-  {
-    hint: "connect again; whether the last statement took effect is for the database to say",
-  },
-);
 /** An idle session is written down after this many milliseconds, and may then hibernate. */
 const IDLE_MS = 2000;
 /** The index is told of what was done after this many milliseconds. */
@@ -98,6 +90,7 @@ const IDLE_REQUESTS_MS = 60_000;
 const EARLIER_EVENTS = 60;
 
 export class SessionObject extends DurableObject<Bindings> implements SessionHost {
+  readonly #meta: Meta;
   #phase: Phase = "new";
   #grant: Grant | undefined;
   #counts: SessionCounts = { operations: 0, denied: 0, held: 0, rows: 0 };
@@ -108,14 +101,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   /** The same driver, where the client sends requests and has no connection of its own. */
   #requests: RequestDriver | undefined;
   #client: TunnelEnd | undefined;
-  #connector: TunnelEnd | undefined;
-  /** Which of the connector's sockets is the current one; "" for any. */
-  #connectorTag = "";
-  #handlers = new Map<number, ChannelHandler>();
-  #ticket: TicketRecord | undefined;
-  #dialing: PromiseWithResolvers<Result<void, Refusal>> | undefined;
-  #failedProcesses: string[] = [];
-  #process = "";
+  readonly #link = new ConnectorLink();
   #startupTimer: ReturnType<typeof setTimeout> | undefined;
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
   #feedTimer: ReturnType<typeof setTimeout> | undefined;
@@ -128,19 +114,19 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   );
   #active = 0;
   #depth = 0;
+  #settling: ReturnType<typeof setTimeout> | undefined;
   /** Storage has this session as it was when it was last idle. */
   #frozen = false;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
+    this.#meta = new Meta(ctx.storage.sql);
     // Nothing is stored before a session has started: whoever guesses names of sessions fills no disk.
-    const known =
-      ctx.storage.sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'meta'").toArray().length > 0;
-    const grant = known ? this.#meta("grant") : undefined;
+    const grant = this.#meta.exists ? this.#meta.get("grant") : undefined;
     if (grant === undefined) return;
     this.#grant = JSON.parse(grant) as Grant;
     this.#recorder = new Recorder(ctx.storage.sql, this.#grant.session);
-    this.#phase = this.#meta("ended") === undefined ? "started" : "ended";
+    this.#phase = this.#meta.get("ended") === undefined ? "started" : "ended";
     if (this.#phase === "started") void ctx.blockConcurrencyWhile(async () => this.#wake());
   }
 
@@ -185,7 +171,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   /** Why a session whose requests still come is over. */
   #endedWhy(): Refusal {
-    const code = this.#meta("ended") ?? "gateway_restarted";
+    const code = this.#meta.get("ended") ?? "gateway_restarted";
     const hint = "get a new session token: sally login";
     return refusal(isRefusalCode(code) ? code : "session_killed", "this session has ended", { hint });
   }
@@ -220,18 +206,13 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   async #acceptConnector(request: Request): Promise<Response> {
     const ticket = request.headers.get("authorization")?.replace(/^Ticket /, "") ?? "";
-    const used = await useTicket(this.#ticket, ticket, Date.now());
-    // Between reading the ticket and here another request may have used it, or the session may have ended.
-    const stale = this.#ticket?.used === true || this.#phase === "ended";
-    if (!used.ok || stale || this.#ticket?.hash !== used.value.hash) {
+    const tag = await this.#link.admit(ticket);
+    if (tag === undefined || this.#phase === "ended") {
       return new Response("the ticket is not valid", { status: 401 });
     }
-    this.#ticket = used.value;
     const { 0: client, 1: server } = new WebSocketPair();
-    this.#connectorTag = used.value.hash;
-    this.ctx.acceptWebSocket(server, [CONNECTOR, this.#connectorTag]);
-    this.#connector = new TunnelEnd(server);
-    this.#dialing?.resolve(ok(undefined));
+    this.ctx.acceptWebSocket(server, [CONNECTOR, tag]);
+    this.#link.attach(server, tag);
     return new Response(null, {
       status: 101,
       webSocket: client,
@@ -266,9 +247,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.turn(() => {
       if (this.#phase === "ended") return;
       // One that was let go when it was idle, while the next is there already.
-      if (tag === CONNECTOR && this.#connectorTag !== "" && which !== this.#connectorTag) return;
+      if (tag === CONNECTOR && !this.#link.isCurrent(which)) return;
       if (tag === CLIENT) this.#driver?.clientEnded();
-      else this.#connectorGone(LOST);
+      else this.#link.lost(LOST);
     });
   }
 
@@ -290,44 +271,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   #connectorFrame(message: ArrayBuffer): void {
-    const received = this.#connector?.receive(message);
-    if (received === undefined || !received.ok) {
-      const what = received === undefined ? "no socket" : received.error;
-      this.#connectorGone(refusal("upstream_lost", `the connector's tunnel broke its protocol: ${what}`));
-      return;
-    }
-    if (received.value !== undefined) this.#dispatch(received.value);
-  }
-
-  #dispatch(frame: Frame): void {
-    if (frame.kind === "open") {
-      this.#connectorGone(
-        refusal("upstream_lost", "the connector opened a channel, which is not for it to do"),
-      );
-      return;
-    }
-    const handler = this.#handlers.get(frame.channel);
-    if (handler === undefined) return;
-    switch (frame.kind) {
-      case "opened":
-        handler.opened(frame.payload);
-        return;
-      case "data":
-        handler.data(frame.bytes);
-        return;
-      case "signal":
-        handler.signal(frame.payload);
-        return;
-      case "end":
-        handler.ended();
-        return;
-      case "close":
-        this.#handlers.delete(frame.channel);
-        handler.closed(fromConnector(frame.code, frame.message), frame.code === "done");
-        return;
-      case "credit":
-        return;
-    }
+    const received = this.#link.receive(message);
+    if (!received.ok) this.#link.lost(received.error);
   }
 
   #text(tag: string | undefined, text: string): void {
@@ -354,7 +299,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       }
       this.#grant = renewed.value;
       if (this.#phase !== "started") return;
-      this.#saveMeta("grant", JSON.stringify(renewed.value));
+      this.#meta.set("grant", JSON.stringify(renewed.value));
       this.record({
         type: "renewed",
         token: renewed.value.tokenId,
@@ -362,14 +307,6 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       });
       void this.ctx.storage.setAlarm(renewed.value.expiresAt);
     });
-  }
-
-  #connectorGone(why: Refusal): void {
-    this.#connector?.closeSocket(1011, why.code);
-    this.#connector = undefined;
-    const handlers = [...this.#handlers.values()];
-    this.#handlers.clear();
-    for (const handler of handlers) handler.closed(why, false);
   }
 
   // RPC from the other objects.
@@ -412,7 +349,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       if (this.#grant === undefined || this.#phase === "ended") return;
       this.#grant = withoutGroups(this.#grant, whom, groups);
       if (this.#phase !== "started") return;
-      this.#saveMeta("grant", JSON.stringify(this.#grant));
+      this.#meta.set("grant", JSON.stringify(this.#grant));
       this.record({ type: "left_groups", issuer: whom.issuer, subject: whom.subject, groups });
       this.#driver?.configChanged();
     });
@@ -424,7 +361,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       if (this.#grant === undefined || this.#phase === "ended") return;
       this.#grant = withGroups(this.#grant, whom, groups);
       if (this.#phase !== "started") return;
-      this.#saveMeta("grant", JSON.stringify(this.#grant));
+      this.#meta.set("grant", JSON.stringify(this.#grant));
       this.record({ type: "groups", issuer: whom.issuer, subject: whom.subject, groups });
       this.#driver?.configChanged();
     });
@@ -439,13 +376,13 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   connectorCannotOpen(process: string, why: Refusal): void {
-    if (process !== this.#process) return;
-    this.#dialing?.resolve(err(why));
+    this.#link.cannotOpen(process, why);
   }
 
   /** A session whose client's socket is gone has ended, whatever the index believes. */
   checkAlive(): void {
-    if (this.#phase === "ended" && this.#grant !== undefined) this.#tellIndex(this.#meta("ended") ?? "ended");
+    if (this.#phase === "ended" && this.#grant !== undefined)
+      this.#tellIndex(this.#meta.get("ended") ?? "ended");
     else if (this.#phase === "new") {
       // The index knows it, but the process went before the session had written anything.
       const name = this.ctx.id.name ?? "";
@@ -579,9 +516,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     if (this.#phase !== "connecting") return err(LOST);
     clearTimeout(this.#startupTimer);
     this.#phase = "started";
-    this.ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)");
-    this.#saveMeta("grant", JSON.stringify(this.grant));
-    if (this.#requests !== undefined) this.#saveMeta("requests", "1");
+    this.#meta.create();
+    this.#meta.set("grant", JSON.stringify(this.grant));
+    if (this.#requests !== undefined) this.#meta.set("requests", "1");
     this.#recorder = new Recorder(this.ctx.storage.sql, session);
     const { expiresAt, noWait, reason, tokenId } = this.grant;
     this.record({
@@ -628,72 +565,41 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   }
 
   async dialBack(): Promise<Result<void, Refusal>> {
-    return attempt(this.#dialBack());
-  }
-
-  async #dialBack(): Promise<Result<void, Refusal>> {
-    if (this.#connector !== undefined) return ok(undefined);
-    const deadline = Date.now() + LIMITS.time.upstreamOpen;
     const { session, resource } = this.grant;
-    let last: Refusal | undefined;
-    while (Date.now() < deadline && this.#phase !== "ended") {
-      const { ticket, record } = await newTicket(randomBytes(SECRET_BYTES), Date.now());
-      this.#ticket = record;
-      this.#dialing = Promise.withResolvers();
-      const asked = await connectorOf(this.env, this.resource.connector).open(
-        session,
-        resource,
-        ticket,
-        this.#failedProcesses,
-      );
-      if (!asked.ok) return err(last ?? asked.error);
-      this.#process = asked.value;
-      // A process that does not dial back in time is passed over for another one of the same connector.
-      const timer = setTimeout(() => {
-        this.#dialing?.resolve(err(refusal("connector_offline", "the connector did not dial back in time")));
-      }, DIAL_BACK_MS);
-      const dialed = await this.#dialing.promise;
-      clearTimeout(timer);
-      this.#dialing = undefined;
-      if (dialed.ok) return dialed;
-      last = dialed.error;
-      if (this.#failedProcesses.includes(asked.value)) break;
-      this.#failedProcesses.push(asked.value);
-    }
-    return err(last ?? LOST);
+    const { connector } = this.resource;
+    const dialed = this.#link.dialBack(
+      async (ticket, not) => connectorOf(this.env, connector).open(session, resource, ticket, not),
+      () => this.#phase === "ended",
+    );
+    return attempt(dialed);
   }
 
   openChannel(payload: unknown, handler: ChannelHandler): Result<number, Refusal> {
-    const opened = this.#connector?.open(payload);
-    if (opened === undefined) return err(LOST);
-    if (!opened.ok) return err(refusal("over_limit", "too many channels are open in this session"));
-    this.#handlers.set(opened.value, handler);
-    return opened;
+    return this.#link.open(payload, handler);
   }
 
   toChannel(channel: number, bytes: Uint8Array): void {
-    this.#connector?.data(channel, bytes);
+    this.#link.data(channel, bytes);
   }
 
   channelQueued(channel: number): number {
-    return this.#connector?.queued(channel) ?? 0;
+    return this.#link.queued(channel);
   }
 
   consumed(channel: number, length: number): void {
-    this.#connector?.consumed(channel, length);
+    this.#link.consumed(channel, length);
   }
 
   signalChannel(channel: number, payload: unknown): void {
-    this.#connector?.signal(channel, payload);
+    this.#link.signal(channel, payload);
   }
 
   endChannel(channel: number): void {
-    this.#connector?.end(channel);
+    this.#link.end(channel);
   }
 
   closeChannel(channel: number): void {
-    this.#handlers.delete(channel);
-    this.#connector?.close(channel, "done", "");
+    this.#link.close(channel);
   }
 
   decide(operation: Operation): Decision {
@@ -801,7 +707,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     } finally {
       this.#depth--;
     }
-    if (this.#depth === 0) this.#settle();
+    if (this.#depth > 0) return;
+    if (this.#requests === undefined || this.#phase !== "started") this.#settle();
+    else this.#settling ??= setTimeout(() => this.#settle(), 0);
   }
 
   end(why: Refusal | undefined): void {
@@ -809,8 +717,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     const started = this.#phase === "started";
     this.#phase = "ended";
     clearTimeout(this.#startupTimer);
-    this.#dialing?.resolve(err(why ?? LOST));
-    this.#handlers.clear();
+    this.#link.stopDialing(why ?? LOST);
+    this.#link.forgetChannels();
     const reason = why?.code ?? "done";
     if (started) {
       this.record({
@@ -819,7 +727,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
         ...(why === undefined ? {} : { message: why.message }),
         counts: this.#counts,
       });
-      this.#saveMeta("ended", reason);
+      this.#meta.set("ended", reason);
       this.#tellIndex(reason);
       this.ctx.waitUntil(this.ctx.storage.deleteAlarm());
     }
@@ -829,11 +737,16 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   // Inside.
 
-  /** Writes the recording, then sends what waits, then gives credit back. */
+  /**
+   * Writes the recording, then sends what waits, then gives credit back. Many requests at once share one write:
+   * what they queue waits for it together.
+   */
   #settle(): void {
+    clearTimeout(this.#settling);
+    this.#settling = undefined;
     try {
       // Whatever is not idle must not be taken up as it was before: without the row it ends instead.
-      if (this.#frozen) this.ctx.storage.sql.exec("DELETE FROM meta WHERE key = 'frozen'");
+      if (this.#frozen) this.#meta.delete("frozen");
       this.#frozen = false;
       this.#recorder?.flush();
     } catch (error) {
@@ -856,7 +769,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   /** Sends what may go. True while rows wait for the budget of a task: until then the client gets nothing. */
   #flush(): boolean {
-    this.#connector?.flush();
+    this.#link.flush();
     const owing = this.#budget.owing(this.#grant?.tasks ?? [], (paid) => {
       if (!paid.ok) this.#cut(paid.error);
       this.turn(() => undefined);
@@ -880,10 +793,10 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   /** Ends the session without sending anything that is queued. */
   #abort(why: Refusal): void {
     this.#client?.discard();
-    this.#connector?.discard();
+    this.#link.discard();
     const started = this.#phase === "started";
     this.#phase = "ended";
-    this.#dialing?.resolve(err(why));
+    this.#link.stopDialing(why);
     this.#client?.text({ type: "ended", code: why.code, message: why.message } satisfies ClientNotice);
     this.#client?.flush();
     this.#closeSockets();
@@ -904,7 +817,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
 
   #closeSockets(): void {
     // What the client has not read yet leaves as its credit comes in; this timer ends waiting for it.
-    this.#connector?.closeSocket(1000, "done");
+    this.#link.closeSocket();
     const client = this.#client;
     if (client === undefined) return;
     if (client.idle) client.closeSocket(1000, "done");
@@ -935,7 +848,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     if (this.#phase !== "started") return;
     if (this.#requests !== undefined) return this.#putDownRequests(this.#requests);
     const driver = Date.now() - this.#active >= IDLE_MS ? this.#driver?.freeze() : undefined;
-    if (driver === undefined || this.#client?.idle !== true || this.#connector?.idle === false) {
+    if (driver === undefined || this.#client?.idle !== true || !this.#link.idle) {
       // A timer also keeps the object in memory while an operation runs or is held.
       this.#idleTimer = setTimeout(() => this.#putDown(), IDLE_MS);
       return;
@@ -945,35 +858,32 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
       counts: this.#counts,
       driver,
       client: this.#client.freeze(),
-      connector: this.#connector?.freeze(),
-      mainChannel: this.#handlers.keys().next().value,
+      connector: this.#link.freeze(),
     };
-    this.#saveMeta("frozen", JSON.stringify(frozen));
+    this.#meta.set("frozen", JSON.stringify(frozen));
     this.#frozen = true;
   }
 
   /** A session of requests that is idle lets the connector go: the object may then be put out of memory. */
   #putDownRequests(driver: RequestDriver): void {
-    this.#saveMeta("counts", JSON.stringify(this.#counts));
+    this.#meta.set("counts", JSON.stringify(this.#counts));
     if (Date.now() - this.#active < IDLE_REQUESTS_MS || driver.freeze() === undefined) {
       this.#idleTimer = setTimeout(() => this.#putDown(), IDLE_MS);
       return;
     }
-    this.#connector?.closeSocket(1000, "idle");
-    this.#connector = undefined;
-    this.#connectorTag = "none";
+    this.#link.letGo();
   }
 
   #ofRequests(): boolean {
-    return this.#phase === "started" && this.#meta("requests") !== undefined;
+    return this.#phase === "started" && this.#meta.get("requests") !== undefined;
   }
 
   /** Requests that were under way are lost with the process; the session goes on with the next. */
   #wakeRequests(): void {
-    const counts = this.#meta("counts");
+    const counts = this.#meta.get("counts");
     if (counts !== undefined) this.#counts = JSON.parse(counts) as SessionCounts;
     for (const socket of this.ctx.getWebSockets()) new TunnelEnd(socket).closeSocket(1012, "restarted");
-    this.#connectorTag = "none";
+    this.#link.letGo();
     this.ctx.waitUntil(controlOf(this.env).orphanApprovals(this.grant.session));
   }
 
@@ -982,7 +892,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     if (this.#ofRequests()) return this.#wakeRequests();
     const [client] = this.ctx.getWebSockets(CLIENT);
     const [connector] = this.ctx.getWebSockets(CONNECTOR);
-    const text = this.#meta("frozen");
+    const text = this.#meta.get("frozen");
     if (client === undefined || text === undefined) {
       this.#endedByRestart();
       return;
@@ -999,14 +909,14 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.#counts = frozen.counts;
     this.#client = new TunnelEnd(client, frozen.client);
     if (connector !== undefined && frozen.connector !== undefined) {
-      this.#connector = new TunnelEnd(connector, frozen.connector);
+      this.#link.takeUp(connector, frozen.connector);
     }
     this.#driver = createDriver(this, this.resource.protocol, frozen.driver);
   }
 
   /** Lets a driver that was taken up again listen to its channel. */
   listen(channel: number, handler: ChannelHandler): void {
-    this.#handlers.set(channel, handler);
+    this.#link.listen(channel, handler);
   }
 
   /** The session's state in memory is lost. What is left of its sockets cannot go on in the middle. */
@@ -1014,7 +924,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     if (this.#phase !== "started") return;
     this.#phase = "ended";
     this.record({ type: "end", reason, counts: this.#counts });
-    this.#saveMeta("ended", reason);
+    this.#meta.set("ended", reason);
     this.#recorder?.flush();
     this.ctx.waitUntil(controlOf(this.env).orphanApprovals(this.grant.session));
     this.#tellIndex(reason);
@@ -1024,24 +934,8 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
   #findResource(): Resource | undefined {
     return currentSnapshot()?.resources.find(({ name }) => name === this.#grant?.resource);
   }
-
-  #meta(key: string): string | undefined {
-    return this.ctx.storage.sql
-      .exec<{ value: string }>("SELECT value FROM meta WHERE key = ?", key)
-      .toArray()[0]?.value;
-  }
-
-  #saveMeta(key: string, value: string): void {
-    this.ctx.storage.sql.exec(
-      "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-      key,
-      value,
-    );
-  }
 }
 
-/** How long one connector process has to dial back before another is asked. */
-const DIAL_BACK_MS = 5000;
 /** How long a client may take to read what is left when its session has ended. */
 const LINGER_MS = 10_000;
 
@@ -1053,8 +947,4 @@ async function attempt<T>(call: Promise<Result<T, Refusal>>): Promise<Result<T, 
     console.error(`a call within the gateway failed: ${error instanceof Error ? error.message : "unknown"}`);
     return err(refusal("internal", "a part of the gateway did not answer", { hint: "try again" }));
   }
-}
-
-function fromConnector(code: string, message: string): Refusal {
-  return code === "done" ? LOST : refusal(isRefusalCode(code) ? code : "upstream_lost", message);
 }
