@@ -5,15 +5,19 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startConnector } from "../../../scripts/lib/connector.ts";
 import { type Supervised, supervise, tail } from "../../../scripts/lib/processes.ts";
 import { ROOT } from "../../../scripts/lib/run.ts";
+import { GatewayClient } from "../../support/gateway-client.ts";
 import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
 import { api } from "../../support/token-endpoint.ts";
+import { f } from "../../wire/postgres/support/messages.ts";
 
 let stack: PrivateStack;
 let reviewer: string;
+let engineer: string;
 const started: Supervised[] = [];
 beforeAll(async () => {
   stack = await startPrivateStack();
   reviewer = await stack.sessionToken("reviewer-a");
+  engineer = await stack.sessionToken("engineer");
 });
 afterAll(async () => {
   for (const process of started) await process.stop("SIGINT");
@@ -36,8 +40,10 @@ async function processesOf(name: string): Promise<number> {
 }
 
 async function works(): Promise<boolean> {
-  const { code, stdout } = await stack.sally("engineer", ["psql", "scratch-db", "--", "-Atc", "select 1"]);
-  return code === 0 && stdout === "1\n";
+  const client = await GatewayClient.open(stack.gateway, "scratch-db", engineer).catch(() => undefined);
+  const answer = await client?.run(f.query("select 1"));
+  client?.close();
+  return answer?.includes("C SELECT 1") === true;
 }
 
 async function runConnector(directory: string, ...more: string[]): Promise<Supervised> {
