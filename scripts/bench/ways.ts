@@ -35,6 +35,15 @@ export function directWay(system: System): Way {
 
 /** Client → process → workerd → process → PostgreSQL, copying bytes: as many hops as the gateway has. */
 export async function pipeWay(system: System, directory: string): Promise<Way> {
+  const direct = directWay(system);
+  return { ...direct, name: "pipe", ...(await openPipe(directory, direct.port)) };
+}
+
+/** A local port that leads through the bare pipe to another one. */
+export async function openPipe(
+  directory: string,
+  upstreamPort: number,
+): Promise<{ port: number; stop(): Promise<void> }> {
   const worker = await buildWorker({
     directory: join(directory, "pipe-worker"),
     entry: join(ROOT, "scripts/bench/pipe-worker.ts"),
@@ -44,10 +53,9 @@ export async function pipeWay(system: System, directory: string): Promise<Way> {
     port: await freePort(),
     bootstrapToken: "not used by the bare pipe",
   });
-  const direct = directWay(system);
   const port = await freePort();
   const script = join(ROOT, "scripts/bench/pipe-process.ts");
-  const upstream = spawn(process.execPath, [script, "upstream", gateway.url, String(direct.port)], {
+  const upstream = spawn(process.execPath, [script, "upstream", gateway.url, String(upstreamPort)], {
     stdio: ["pipe", "ignore", "inherit"],
   });
   const client = spawn(process.execPath, [script, "client", gateway.url, String(port)], {
@@ -60,8 +68,6 @@ export async function pipeWay(system: System, directory: string): Promise<Way> {
     });
   });
   return {
-    ...direct,
-    name: "pipe",
     port,
     stop: async () => {
       client.kill();
