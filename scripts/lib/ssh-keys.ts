@@ -3,10 +3,18 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import ssh2 from "ssh2";
 
+/** One key in 140 that ssh2 generates is malformed (it drops a leading zero of the key), also to ssh2 itself. */
+function newPair(): ReturnType<typeof ssh2.utils.generateKeyPairSync> {
+  for (;;) {
+    const pair = ssh2.utils.generateKeyPairSync("ed25519", { comment: "sallyport" });
+    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair;
+  }
+}
+
 /** Makes a key pair in `file` and `file`.pub unless it is there. Returns the public key, `type base64`. */
 export async function makeKey(file: string): Promise<string> {
   if (!existsSync(file)) {
-    const pair = ssh2.utils.generateKeyPairSync("ed25519", { comment: "sallyport" });
+    const pair = newPair();
     await writeFile(`${file}.pub`, `${pair.public}\n`, { mode: 0o644 });
     await writeFile(file, pair.private, { mode: 0o600 });
   }
