@@ -17,6 +17,8 @@ approvals.use("/v1/approvals/*", authenticate);
 approvals.use("/v1/notifications", authenticate);
 
 const MAX_LISTED = 500;
+/** Slack sends the whole message along with a press. */
+const MAX_PRESS = 256 << 10;
 
 approvals.get("/v1/approvals", async (context) => {
   const limit = limitOf(context.req.query("limit"), MAX_LISTED);
@@ -88,6 +90,9 @@ export const slack = new Hono<{ Bindings: Bindings }>();
 slack.post("/v1/slack/actions", async (context) => {
   const body = await readText(context.req.raw);
   if (!body.ok) return problem(context, body.error);
+  if (body.value.length > MAX_PRESS) {
+    return problem(context, refusal("over_limit", `a button's request has at most ${MAX_PRESS} characters`));
+  }
   const pressed = await controlOf(context.env).slackPress(
     {
       signature: context.req.header("x-slack-signature"),

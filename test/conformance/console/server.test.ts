@@ -124,19 +124,34 @@ describe("the live stream", () => {
 });
 
 describe("following a session", () => {
-  it("answers when something happens, not before", async () => {
-    const running = stack.startSally("engineer", psql("select 'one', pg_sleep(0)"));
-    await running.result;
-    const { sessions } = (await (await browser.fetch("/v1/sessions?limit=1")).json()) as {
-      sessions: { id: string }[];
+  type Read = {
+    readonly events: readonly { readonly body: { readonly type: string } }[];
+    head: { seq: number };
+  };
+
+  it("answers when something happens, and at once when the session has ended", async () => {
+    const waiting = stack.startSally("engineer", psql("delete from orders where id = 34"));
+    const [approval] = await waiting.waitFor("stderr", APPROVAL);
+    const { session } = (await (await browser.fetch(`/v1/approvals/${approval}`)).json()) as {
+      session: string;
     };
-    const id = sessions[0]?.id ?? "";
-    const first = (await (await browser.fetch(`/v1/sessions/${id}/events?after=0`)).json()) as {
-      head: { seq: number };
-    };
-    // It has ended: nothing more comes, and the gateway does not wait for it.
-    const ended = await browser.fetch(`/v1/sessions/${id}/events?after=${first.head.seq}&wait=25`);
-    expect(await ended.json()).toMatchObject({ events: [] });
+    const read = async (query: string): Promise<Read> =>
+      (await (await browser.fetch(`/v1/sessions/${session}/events?${query}`)).json()) as Read;
+    const { head } = await read("after=0");
+    const next = read(`after=${head.seq}&wait=25`);
+    const first = await Promise.race([next, new Promise((resolve) => setTimeout(resolve, 300, "waits"))]);
+    expect(first).toBe("waits");
+    await post(browser, `/v1/approvals/${approval}/deny`, { comment: "no" });
+    expect((await next).events.map(({ body }) => body.type)).toContain("approval");
+    await waiting.result;
+
+    await expect.poll(async () => (await read("after=0")).events.at(-1)?.body.type).toBe("end");
+    const end = (await read("after=0")).head.seq;
+    const started = performance.now();
+    expect((await read(`after=${end}&wait=25`)).events).toEqual([]);
+    expect(performance.now() - started).toBeLessThan(10_000);
+    const agent = await openConsole(stack.gateway, "agent");
+    expect((await agent.fetch(`/v1/sessions/${session}/events?after=0&wait=1`)).status).toBe(404);
   });
 });
 
@@ -186,9 +201,9 @@ describe("statistics", () => {
       relations: { relation: string }[];
     };
     expect(numbers.buckets.reduce((sum, { deny }) => sum + deny, 0)).toBeGreaterThanOrEqual(1);
-    expect(numbers.waiting.count).toBe(3);
+    expect(numbers.waiting.count).toBe(4);
     expect(numbers.waiting.median).toBeGreaterThan(0);
-    expect(numbers.approvals).toMatchObject({ approved: 1, denied: 2 });
+    expect(numbers.approvals).toMatchObject({ approved: 1, denied: 3 });
     expect(numbers.people[0]).toMatchObject({ subject: "engineer", denied: 1 });
     expect(numbers.relations.map(({ relation }) => relation)).toContain("orders");
     const agent = await openConsole(stack.gateway, "agent");

@@ -231,7 +231,7 @@ export class ApprovalDesk {
       if (after.ok) this.#host.changed(after.value, before.status === "pending" ? "expired" : undefined);
       if (before.status === "pending") await this.#tell(before, "expired", before);
     }
-    for (const approval of this.#store.list(true, MOST_PENDING, now)) {
+    for (const approval of this.#store.escalating(now)) {
       const due = dueEscalations(approval, now);
       if (due <= (approval.escalated ?? 0)) continue;
       const escalated: Approval = { ...approval, escalated: due, escalatedAt: now };
@@ -244,7 +244,7 @@ export class ApprovalDesk {
   /** When `pass` is to be called next, in milliseconds since the epoch. */
   next(now: number): number {
     const times = this.#store
-      .list(true, MOST_PENDING, now)
+      .escalating(now)
       .flatMap((approval) =>
         dueEscalations(approval, now) > (approval.escalated ?? 0)
           ? [now]
@@ -270,9 +270,6 @@ export class ApprovalDesk {
     if (!taken) this.#store.orphan(before.session);
   }
 }
-
-/** Pending approvals that time is kept for; more than any deployment has at once. */
-const MOST_PENDING = 10_000;
 
 function dueEscalations(approval: Approval, now: number): number {
   return escalations(approval).filter((at) => at <= now).length;

@@ -87,6 +87,17 @@ export class Approvals {
     return rows.toArray().map((row) => this.#read(row, now));
   }
 
+  /** Pending ones that further groups will be or have been asked for. */
+  escalating(now: number): Approval[] {
+    return this.#sql
+      .exec<Row>(
+        `SELECT body FROM approvals WHERE status = 'pending' AND expires_at > ? AND instr(body, '"escalate":') > 0`,
+        now,
+      )
+      .toArray()
+      .map((row) => this.#read(row, now));
+  }
+
   /** Requests from `from` on, in milliseconds since the epoch; oldest first. */
   since(from: number, until: number, limit: number, now: number): Approval[] {
     return this.#sql

@@ -397,8 +397,11 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     limit: number,
     wait = 0,
   ): Promise<{ events: ChainedEvent[]; head: ChainHead | undefined; more: boolean }> {
-    const nothing = (this.#recorder?.head.seq ?? 0) <= after;
-    if (nothing && wait > 0 && this.#phase === "started") await this.#somethingHappens(wait);
+    const until = Date.now() + wait;
+    for (let left = wait; left > 0 && this.#phase === "started"; left = until - Date.now()) {
+      if ((this.#recorder?.head.seq ?? 0) > after) break;
+      await this.#somethingHappens(left);
+    }
     const read = this.#recorder?.read(after, limit) ?? { events: [], more: false };
     return { ...read, head: this.#recorder?.head };
   }
@@ -441,7 +444,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     }
   }
 
-  /** Resolves when something was recorded, or after that many milliseconds. */
+  /** Resolves when a turn has ended, in which something may have been recorded, or after that many milliseconds. */
   #somethingHappens(wait: number): Promise<void> {
     return new Promise((resolve) => {
       const wake = (): void => {
