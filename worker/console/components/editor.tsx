@@ -86,6 +86,7 @@ export function Editor({
   text,
   errors,
   readOnly,
+  reset,
   jump,
   onChange,
 }: {
@@ -93,6 +94,11 @@ export function Editor({
   readonly text: string;
   readonly errors: readonly ConfigError[];
   readonly readOnly: boolean;
+  /**
+   * `text` is what the editor begins with; it is taken anew when this changes. While somebody types, the editor
+   * alone knows the newest text: putting back what a render has would undo keys.
+   */
+  readonly reset: string;
   /** Where to put the cursor; a new object each time it is asked for. */
   readonly jump: { readonly line: number; readonly column: number } | undefined;
   readonly onChange: (text: string) => void;
@@ -135,13 +141,7 @@ export function Editor({
       editor.destroy();
       view.current = undefined;
     };
-  }, [path, readOnly]);
-  useEffect(() => {
-    const editor = view.current;
-    // Rolled back or reloaded from outside.
-    if (editor === undefined || editor.state.doc.toString() === text) return;
-    editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: text } });
-  }, [text]);
+  }, [path, readOnly, reset]);
   useEffect(() => {
     const editor = view.current;
     if (editor === undefined) return;

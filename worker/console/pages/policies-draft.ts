@@ -10,6 +10,14 @@ export type Draft = {
 
 export const draft = signal<Draft | undefined>(undefined);
 
+/** Counts how often the draft was thrown away: the editor then begins anew. */
+export const discarded = signal(0);
+
+export function discard(): void {
+  draft.value = undefined;
+  discarded.value++;
+}
+
 /** The files as the viewer has them. */
 export function draftFiles(running: Configuration): Files {
   return draft.value?.files ?? running.files;

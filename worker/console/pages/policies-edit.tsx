@@ -8,7 +8,7 @@ import { Dialog } from "../components/dialog.tsx";
 import { Editor } from "../components/editor.tsx";
 import { Failed, sentence } from "../components/parts.tsx";
 import { plural } from "../model/text.ts";
-import { change, draft, draftFiles, isChanged } from "./policies-draft.ts";
+import { change, discard, discarded, draft, draftFiles, isChanged } from "./policies-draft.ts";
 
 type Jump = { readonly path: string; readonly line: number; readonly column: number };
 
@@ -111,7 +111,7 @@ export function EditView({
                   : ""}
         </span>
         {changed && (
-          <button type="button" class="quiet-button" onClick={() => (draft.value = undefined)}>
+          <button type="button" class="quiet-button" onClick={discard}>
             Discard
           </button>
         )}
@@ -131,6 +131,7 @@ export function EditView({
         text={files[path] ?? ""}
         errors={errors.filter(({ file }) => file === path)}
         readOnly={!writable}
+        reset={`${running.version} ${discarded.value}`}
         jump={jump?.path === path ? jump : undefined}
         onChange={(text) => change(running, path, text)}
       />
@@ -165,7 +166,7 @@ export function EditView({
             });
             if (!answer.ok) return answer.error;
             setDifference(undefined);
-            draft.value = undefined;
+            discard();
             setApplied(answer.value.version);
             onApplied();
             await loadIdentity();
