@@ -149,7 +149,8 @@ function takeAuthentication(
   }
   if (message.data.length > 0) return violate(machine, "malformed authentication request", effects);
   // What sshd would refuse, or a log or a terminal would trip over, is refused here.
-  if (!/^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]*$/.test(message.user)) return violate(machine, "login name not allowed", effects);
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]*$/.test(message.user))
+    return violate(machine, "login name not allowed", effects);
   machine.user = message.user;
   machine.phase = "connected";
   effects.push({ kind: "authenticated", user: message.user }, send({ kind: "userauthSuccess" }));
