@@ -99,7 +99,7 @@ async function answer(
   if (what !== undefined) return send(response, 404, { error: "there is nothing here" });
   if (method === "GET" || method === "HEAD") return send(response, 200, order, { etag: `"${order.status}"` });
   if (method === "PATCH") {
-    order.status = String(body["status"] ?? order.status);
+    if (typeof body["status"] === "string") order.status = body["status"];
     return send(response, 200, order);
   }
   if (method !== "DELETE") return send(response, 405, { error: "not here" });
