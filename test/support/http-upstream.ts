@@ -172,7 +172,14 @@ async function download(response: ServerResponse, bytes: number, withLength: boo
   });
   for (const chunk of downloadBytes(bytes)) {
     if (response.destroyed) return;
-    if (!response.write(chunk)) await Promise.race([once(response, "drain"), once(response, "close")]);
+    if (response.write(chunk)) continue;
+    await new Promise<void>((resolve) => {
+      const go = (): void => {
+        response.off("drain", go).off("close", go);
+        resolve();
+      };
+      response.on("drain", go).on("close", go);
+    });
   }
   response.end();
 }
