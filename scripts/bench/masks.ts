@@ -2,7 +2,7 @@
  * What masking costs: rewriting a statement, cached and not, and the detectors for each KiB; and whether the
  * plan of a rewritten point query still uses its index. Starts a PostgreSQL of its own.
  *
- *   node scripts/bench/masks.ts [--json]
+ *   npm run bench:masks [-- --json]
  */
 import { mkdtempSync } from "node:fs";
 import { createRequire } from "node:module";
