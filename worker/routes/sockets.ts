@@ -6,7 +6,6 @@ import { LIMITS } from "../../wire/limits.ts";
 import { refusal } from "../../wire/refusals.ts";
 import { type Bindings, connectorOf, controlOf, readSettings, sessionOf } from "../env.ts";
 import { claimedConnector, parseConnectorKey, verifyConnectorToken } from "../identity/connector-token.ts";
-import type { JWK } from "jose";
 import { identifier } from "../objects/identifiers.ts";
 import { GRANT_HEADER, encodeGrant, mintGrant } from "../policy/grant.ts";
 import { type Authenticated, authenticate } from "./authenticate.ts";
@@ -65,7 +64,7 @@ sockets.get(PATHS.connectorControl, async (context) => {
   const key = name === undefined ? undefined : await controlOf(context.env).connectorKey(name);
   if (name === undefined || key === undefined) return problem(context, untrusted);
   const { publicUrl } = readSettings(context.env);
-  const verified = await verifyConnectorToken(token, key as JWK, name, publicUrl, Date.now());
+  const verified = await verifyConnectorToken(token, key, name, publicUrl, Date.now());
   if (!verified.ok) return problem(context, verified.error);
   const headers = new Headers({
     upgrade: "websocket",
@@ -91,11 +90,11 @@ sockets.post(PATHS.connectorRotate, async (context) => {
   if (name === undefined || before === undefined || after === undefined) return problem(context, untrusted);
   const { publicUrl } = readSettings(context.env);
   const now = Date.now();
-  const verified = await verifyConnectorToken(token, before as JWK, name, publicUrl, now);
+  const verified = await verifyConnectorToken(token, before, name, publicUrl, now);
   if (!verified.ok) return problem(context, verified.error);
   const proven = await verifyConnectorToken(body.value.proof, after, name, publicUrl, now);
   if (!proven.ok) return problem(context, proven.error);
-  return answer(context, await controlOf(context.env).rotateConnectorKey(name, before as JWK, after));
+  return answer(context, await controlOf(context.env).rotateConnectorKey(name, before, after));
 });
 
 function decode(header: string): string {

@@ -1,5 +1,5 @@
 /** A system of its own with policies that ask for more than one person, and with receivers of notifications. */
-import { OIDC_USER_NAMES } from "../../../scripts/lib/oidc-users.ts";
+import type { OIDC_USER_NAMES } from "../../../scripts/lib/oidc-users.ts";
 import { callApi } from "../../../scripts/lib/gateway-api.ts";
 import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
 import { testConfiguration } from "../../support/test-system.ts";

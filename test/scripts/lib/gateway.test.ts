@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { uploadedGzip } from "../../../scripts/build/check-bundle.ts";
-import { COMPATIBILITY, DURABLE_OBJECTS } from "../../../scripts/lib/deployment.ts";
+import { ASSETS, COMPATIBILITY, DURABLE_OBJECTS } from "../../../scripts/lib/deployment.ts";
 import { ROOT } from "../../../scripts/lib/run.ts";
 
 describe("the gateway that the demo and the tests run", () => {
@@ -10,7 +10,19 @@ describe("the gateway that the demo and the tests run", () => {
 
   it("has the compatibility date and flags of the one that is deployed", () => {
     expect(wrangler).toContain(`compatibility_date = "${COMPATIBILITY.date}"`);
-    expect(wrangler).toContain(`compatibility_flags = ${JSON.stringify(COMPATIBILITY.flags)}`);
+    expect(wrangler).toContain(
+      `compatibility_flags = ${JSON.stringify(COMPATIBILITY.flags).replaceAll(",", ", ")}`,
+    );
+  });
+
+  it("serves the console's files in the same way: through the Worker alone", () => {
+    const [, assets = ""] = /\[assets\]\n([\s\S]*?)\n\n/.exec(wrangler) ?? [];
+    expect(assets.split("\n")).toEqual([
+      'directory = "dist/console"',
+      `binding = "${ASSETS.binding}"`,
+      "run_worker_first = true",
+      `html_handling = "${ASSETS.htmlHandling}"`,
+    ]);
   });
 
   it("has the same Durable Objects, all with SQLite", () => {

@@ -1,10 +1,12 @@
 /** Enrolled connectors and join tokens in the Control object's SQLite. */
-import type { JWK } from "jose";
 import type { JoinTokenRecord } from "../../identity/secrets.ts";
+
+/** What a connector enrols: the public half of its Ed25519 key as a JWK (RFC 8037). */
+export type ConnectorKey = { readonly kty: "OKP"; readonly crv: "Ed25519"; readonly x: string };
 
 export type ConnectorRow = {
   readonly name: string;
-  readonly publicKey: JWK;
+  readonly publicKey: ConnectorKey;
   /** Milliseconds since the epoch. */
   readonly enrolledAt: number;
   readonly revokedAt?: number;
@@ -39,7 +41,7 @@ export class Connectors {
   }
 
   /** A new enrolment replaces the key of the old one, revoked or not. */
-  enroll(name: string, publicKey: JWK, at: number): void {
+  enroll(name: string, publicKey: ConnectorKey, at: number): void {
     this.#sql.exec(
       `INSERT INTO connectors (name, public_key, enrolled_at) VALUES (?, ?, ?)
        ON CONFLICT (name) DO UPDATE SET public_key = excluded.public_key, enrolled_at = excluded.enrolled_at, revoked_at = NULL`,
@@ -50,7 +52,7 @@ export class Connectors {
   }
 
   /** False when the key is not the one that it is to follow any more, or not trusted. */
-  replaceKey(name: string, before: JWK, after: JWK): boolean {
+  replaceKey(name: string, before: ConnectorKey, after: ConnectorKey): boolean {
     const known = this.get(name);
     if (known === undefined || known.revokedAt !== undefined || known.publicKey.x !== before.x) return false;
     this.#sql.exec("UPDATE connectors SET public_key = ? WHERE name = ?", JSON.stringify(after), name);
@@ -80,7 +82,7 @@ export class Connectors {
 function toConnector(row: Row): ConnectorRow {
   return {
     name: row.name,
-    publicKey: JSON.parse(row.public_key) as JWK,
+    publicKey: JSON.parse(row.public_key) as ConnectorKey,
     enrolledAt: row.enrolled_at,
     ...(row.revoked_at === null ? {} : { revokedAt: row.revoked_at }),
   };

@@ -50,7 +50,7 @@ import {
   type Files,
   compareFiles,
 } from "./config-history.ts";
-import { Connectors } from "./connectors.ts";
+import { type ConnectorKey, Connectors } from "./connectors.ts";
 import { type Browser, ConsoleSessions } from "./console-sessions.ts";
 import { type Permissions, permissionsOf } from "./permissions.ts";
 import { LiveStreams, VIEWER_HEADER, type Viewer } from "./live.ts";
@@ -926,7 +926,7 @@ export class ControlObject extends DurableObject<Bindings> {
   }
 
   /** The key that a connector's tokens have to be signed with; undefined when unknown or revoked. */
-  connectorKey(name: string): unknown {
+  connectorKey(name: string): ConnectorKey | undefined {
     const row = this.#connectors.get(name);
     return row === undefined || row.revokedAt !== undefined ? undefined : row.publicKey;
   }

@@ -767,7 +767,7 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     this.#driver?.pump();
     this.#flush();
     this.#active = Date.now();
-    this.#idleTimer ??= setTimeout(() => this.#putDown(), IDLE_MS);
+    if (this.#idleTimer === undefined) this.#idleTimer = setTimeout(() => this.#putDown(), IDLE_MS);
   }
 
   /** Sends what may go. True while rows wait for the budget of a task: until then the client gets nothing. */
@@ -824,7 +824,9 @@ export class SessionObject extends DurableObject<Bindings> implements SessionHos
     const client = this.#client;
     if (client === undefined) return;
     if (client.idle) client.closeSocket(1000, "done");
-    else this.#lingering ??= setTimeout(() => client.closeSocket(1000, "done"), LINGER_MS);
+    else if (this.#lingering === undefined) {
+      this.#lingering = setTimeout(() => client.closeSocket(1000, "done"), LINGER_MS);
+    }
   }
 
   /** Tells the index what was done since the last time. */

@@ -10,7 +10,13 @@ import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { SessionNames } from "../../policy/masks/session-names.ts";
 import type { Masker } from "../../policy/masks/types.ts";
-import { catalogueReadAt, catalogueVersion, freshCatalogue, maskerFor, refreshCatalogue } from "../catalogues.ts";
+import {
+  catalogueReadAt,
+  catalogueVersion,
+  freshCatalogue,
+  maskerFor,
+  refreshCatalogue,
+} from "../catalogues.ts";
 import { maskKeyOf } from "../snapshot.ts";
 import type { SessionHost } from "./driver.ts";
 import type { Masking } from "./postgres-statements.ts";
