@@ -16,7 +16,7 @@ export function plural(value: number, one: string, many = `${one}s`): string {
 export function span(milliseconds: number): string {
   const value = Math.max(0, milliseconds);
   if (value < 1000) return `${Math.round(value)} ms`;
-  if (value < 10_000) return `${(value / 1000).toFixed(1)} s`;
+  if (value < 10_000) return `${value % 1000 === 0 ? value / 1000 : (value / 1000).toFixed(1)} s`;
   const seconds = Math.round(value / 1000);
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
