@@ -19,7 +19,6 @@ import {
 } from "../../env.ts";
 import { parseConnectorKey } from "../../identity/connector-token.ts";
 import { createKeySource } from "../../identity/key-source.ts";
-import type { JWK } from "jose";
 import { SECRET_BYTES, joinTokenHash, newJoinToken, useJoinToken } from "../../identity/secrets.ts";
 import type { DetailsRequest } from "../../identity/authorization-details.ts";
 import type { LoginRequest } from "../../identity/code-grant.ts";
@@ -907,8 +906,8 @@ export class ControlObject extends DurableObject<Bindings> {
   /** A connector's own new key; the route has verified that the holder of both keys asks. */
   async rotateConnectorKey(
     name: string,
-    before: JWK,
-    after: JWK,
+    before: ConnectorKey,
+    after: ConnectorKey,
   ): Promise<Result<{ name: string }, Refusal>> {
     const untrusted = refusal("connector_not_trusted", "the connector's key is not the one that it was");
     const known = this.#connectors.get(name);
