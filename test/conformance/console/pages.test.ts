@@ -258,8 +258,7 @@ describe("every page", () => {
         expect(await violations(page), `${name} (${theme})`).toEqual([]);
       }
       await page.goto(`${stack.gateway}/console/`);
-      await page.locator("[data-approval]").focus();
-      await page.keyboard.press("a");
+      await page.locator("[data-approval]").press("a");
       await page.getByRole("dialog").waitFor();
       expect(await violations(page), `the question (${theme})`).toEqual([]);
     },

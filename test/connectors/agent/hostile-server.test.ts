@@ -8,6 +8,7 @@ import { closeReason } from "../../../connectors/agent/postgres/failure.ts";
 import { SimpleQueries } from "../../../connectors/agent/postgres/simple-query.ts";
 import { openServer } from "../../../connectors/agent/postgres/upstream.ts";
 import { writeUint32 } from "../../../wire/bytes.ts";
+import { LIMITS } from "../../../wire/limits.ts";
 
 let server: NetServer | undefined;
 const sockets = new Set<Socket>();
@@ -99,7 +100,9 @@ describe("a hostile server", () => {
       Buffer.concat([
         OK,
         SETTINGS,
-        ...Array.from({ length: 400 }, (_, i) => typed("S", `p${i}\0${"v".repeat(20)}\0`)),
+        ...Array.from({ length: LIMITS.tunnel.json / 20 }, (_, i) =>
+          typed("S", `p${i}\0${"v".repeat(20)}\0`),
+        ),
         READY,
       ]),
     ],
