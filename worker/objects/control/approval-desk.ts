@@ -110,8 +110,8 @@ export class ApprovalDesk {
   }
 
   /** After a crash: what the session waited for stays open for the retry. */
-  orphan(session: string): void {
-    this.#store.orphan(session);
+  orphan(session: string, now: number): void {
+    this.#store.orphan(session, now);
   }
 
   /** Approvals that somebody asked for, has a part in, or could decide; newest first. */
@@ -198,7 +198,7 @@ export class ApprovalDesk {
     const saved = this.#store.saveDecided(decided.value);
     const { status } = saved;
     this.#host.changed(saved, status === "approved" || status === "denied" ? status : undefined);
-    if (status === "approved" || status === "denied") await this.#tell(found.value, status, saved);
+    if (status === "approved" || status === "denied") await this.#tell(found.value, status, saved, now);
     const after = this.#store.get(id, now);
     return after.ok ? ok(this.show(principal, after.value, now)) : after;
   }
@@ -229,7 +229,7 @@ export class ApprovalDesk {
       this.#host.record({ type: "expired", approval: before.id });
       const after = this.#store.get(before.id, now);
       if (after.ok) this.#host.changed(after.value, before.status === "pending" ? "expired" : undefined);
-      if (before.status === "pending") await this.#tell(before, "expired", before);
+      if (before.status === "pending") await this.#tell(before, "expired", before, now);
     }
     for (const approval of this.#store.escalating(now)) {
       const due = dueEscalations(approval, now);
@@ -254,7 +254,12 @@ export class ApprovalDesk {
   }
 
   /** Tells the session that waits, if one does; else an approved operation waits for the retry. */
-  async #tell(before: Approval, outcome: ApprovalOutcome["outcome"], decided: Approval): Promise<void> {
+  async #tell(
+    before: Approval,
+    outcome: ApprovalOutcome["outcome"],
+    decided: Approval,
+    now: number,
+  ): Promise<void> {
     if (!before.waiting) return;
     const last = decided.decisions.at(-1);
     const taken = await this.#host.tell(before.session, {
@@ -267,7 +272,7 @@ export class ApprovalDesk {
           : decided.decisions.map(({ reviewer }) => reviewer.name),
       ...(last?.comment === undefined ? {} : { comment: last.comment }),
     });
-    if (!taken) this.#store.orphan(before.session);
+    if (!taken) this.#store.orphan(before.session, now);
   }
 }
 

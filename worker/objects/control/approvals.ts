@@ -131,13 +131,15 @@ export class Approvals {
 
   /**
    * Opens an approval for a held operation, or uses up one that was approved for exactly this operation of
-   * this principal, or one use of a batch. Whoever only asks (`--no-wait`) and has asked already gets the same
+   * this principal, or one use of a batch. The operation that a batch was granted for is one of its uses: where
+   * others were quicker, it is held anew. Whoever only asks (`--no-wait`) and has asked already gets the same
    * pending one.
    */
   hold(request: HoldRequest, id: string, now: number): HoldAnswer {
-    const approved = this.#same(request, "approved", now).find(({ waiting }) => !waiting);
+    const approved = this.#same(request, "approved", now).find(
+      ({ id, waiting, batch: shared }) => !waiting && (shared === undefined || this.#useBatch(id, now)),
+    );
     if (approved !== undefined) {
-      this.#useBatch(approved.id, now);
       const used: Approval = { ...approved, status: "used", session: request.session };
       this.save(used);
       return { granted: true, approval: this.#withBatch(used) };
@@ -183,12 +185,16 @@ export class Approvals {
     return { granted: false, approval, opened: true };
   }
 
-  /** Saves an approval that was approved just now, with the batch that its reviewers granted. */
+  /**
+   * Saves an approval that was approved just now, with the batch that its reviewers granted. A session that waits
+   * has its use at once, so that nobody takes it away between the decision and the statement.
+   */
   saveDecided(approval: Approval): Approval {
     this.save(approval);
-    const batch = approval.status === "approved" ? grantedBatch(approval) : undefined;
+    const granted = approval.status === "approved" ? grantedBatch(approval) : undefined;
     const shape = approval.operation.shape?.hash;
-    if (batch === undefined || shape === undefined) return approval;
+    if (granted === undefined || shape === undefined) return approval;
+    const batch: Batch = { ...granted, left: granted.left - (approval.waiting ? 1 : 0) };
     this.#sql.exec(
       "INSERT INTO batches (approval, key, uses, left, until) VALUES (?, ?, ?, ?, ?)",
       approval.id,
@@ -205,10 +211,9 @@ export class Approvals {
     const found = this.get(id, now);
     if (!found.ok) return found;
     const approval = found.value;
-    if (approval.status !== "approved" || approval.session !== session) {
+    if (approval.status !== "approved" || approval.session !== session || !approval.waiting) {
       return err(refusal("approval_not_pending", `approval ${id} is ${approval.status}`, { approval: id }));
     }
-    this.#useBatch(id, now);
     const used: Approval = { ...approval, status: "used", waiting: false };
     this.save(used);
     return ok(this.#withBatch(used));
@@ -217,8 +222,12 @@ export class Approvals {
   /** Nothing more runs under the batch of this approval. False when there was nothing left of it. */
   endBatch(id: string, now: number): boolean {
     return (
-      this.#sql.exec("UPDATE batches SET left = 0 WHERE approval = ? AND left > 0 AND until > ?", id, now)
-        .rowsWritten > 0
+      this.#sql.exec(
+        "UPDATE batches SET left = 0, until = ? WHERE approval = ? AND left > 0 AND until > ?",
+        now,
+        id,
+        now,
+      ).rowsWritten > 0
     );
   }
 
@@ -228,20 +237,25 @@ export class Approvals {
     if (!found.ok || found.value.session !== session || !found.value.waiting) return undefined;
     const { status } = found.value;
     if (status !== "pending" && status !== "approved") return undefined;
+    if (status === "approved") this.#returnUse(id, now);
     const withdrawn: Approval = { ...found.value, status: "withdrawn", waiting: false };
     this.save(withdrawn);
     return withdrawn;
   }
 
   /** A session died with the gateway: whatever it waited for stays open, for the retry. */
-  orphan(session: string): void {
+  orphan(session: string, now: number): void {
     const rows = this.#sql
       .exec<Row>(
         "SELECT body FROM approvals WHERE session = ? AND status IN ('pending', 'approved')",
         session,
       )
       .toArray();
-    for (const { body } of rows) this.save({ ...(JSON.parse(body) as Approval), waiting: false });
+    for (const { body } of rows) {
+      const approval = JSON.parse(body) as Approval;
+      if (approval.status === "approved" && approval.waiting) this.#returnUse(approval.id, now);
+      this.save({ ...approval, waiting: false });
+    }
   }
 
   /** Marks what has run out and returns it as it was before. */
@@ -308,6 +322,15 @@ export class Approvals {
         approval,
         now,
       ).rowsWritten > 0
+    );
+  }
+
+  /** The session that had a use without running anything is gone: whoever comes next has it, if the batch goes on. */
+  #returnUse(approval: string, now: number): void {
+    this.#sql.exec(
+      "UPDATE batches SET left = left + 1 WHERE approval = ? AND left < uses AND until > ?",
+      approval,
+      now,
     );
   }
 

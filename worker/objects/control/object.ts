@@ -762,7 +762,7 @@ export class ControlObject extends DurableObject<Bindings> {
 
   /** After a crash: what the session waited for stays open for the retry. */
   orphanApprovals(session: string): void {
-    this.#desk.orphan(session);
+    this.#desk.orphan(session, Date.now());
   }
 
   sessionByProcessId(processId: number): string | undefined {
