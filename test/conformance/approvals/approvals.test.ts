@@ -157,7 +157,8 @@ describe("batches", () => {
     await other.waiting.result;
   });
 
-  it("let exactly three of fifty sessions pass that race for three uses", async () => {
+  // No second try: a count that is right only sometimes is wrong.
+  it("let exactly three of fifty sessions pass that race for three uses", { retry: 0 }, async () => {
     const port = await openPort(approvals.stack, "engineer", "scratch-db", ["--no-wait"]);
     try {
       const run = (id: number) =>
@@ -190,6 +191,29 @@ describe("batches", () => {
     } finally {
       await port.close();
     }
+  });
+
+  it("leave nothing for the operation that was looked at once others have used them up", async () => {
+    const ask = (id: number) =>
+      approvals.stack.sally("engineer", psql(`delete from batched where id = ${id}`, "--no-wait"));
+    const id = APPROVAL.exec((await ask(120)).stderr)?.[0] ?? "";
+    await api("reviewer-a", "POST", `/v1/approvals/${id}/approve`, { batch: { uses: 2 } });
+    expect((await ask(121)).code).toBe(0);
+    expect((await ask(122)).code).toBe(0);
+    const late = await ask(120);
+    expect(late.code).toBe(4);
+    expect(APPROVAL.exec(late.stderr)?.[0]).not.toBe(id);
+  });
+
+  it("keep one use for the session that waits", async () => {
+    const { waiting, id } = await hold("delete from batched where id = 123");
+    const approved = await api("reviewer-a", "POST", `/v1/approvals/${id}/approve`, { batch: { uses: 2 } });
+    expect(approved["batch"]).toMatchObject({ uses: 2, left: 1 });
+    expect((await waiting.result).code).toBe(0);
+    const ask = (row: number) =>
+      approvals.stack.sally("engineer", psql(`delete from batched where id = ${row}`, "--no-wait"));
+    expect((await ask(124)).code).toBe(0);
+    expect((await ask(125)).code).toBe(4);
   });
 
   it("cover only the shape that was approved, and end when a reviewer ends them", async () => {
