@@ -41,9 +41,9 @@ export class SigningKeys {
     this.#read();
   }
 
-  /** Makes the first key; `earlier` is one from before there were several. */
-  async prepare(earlier: SigningKey | undefined, now: number): Promise<void> {
-    if (this.#held.length === 0) this.#insert(earlier ?? (await generateSigningKey()), now);
+  /** Makes the first key. */
+  async prepare(now: number): Promise<void> {
+    if (this.#held.length === 0) this.#insert(await generateSigningKey(), now);
   }
 
   /** The key that signs now. */

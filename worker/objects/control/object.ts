@@ -26,7 +26,7 @@ import type { Proof } from "../../identity/proof.ts";
 import type { SamlIdentity } from "../../identity/saml/assertion.ts";
 import type { SamlProvider } from "../../identity/saml/provider.ts";
 import type { ScimError } from "../../identity/scim/messages.ts";
-import type { SigningKey, VerificationKey } from "../../identity/session-token.ts";
+import type { VerificationKey } from "../../identity/session-token.ts";
 import type { OAuthError, TypedToken } from "../../identity/token-exchange.ts";
 import type { VerifiedToken } from "../../policy/grant.ts";
 import type { Approval, Estimate } from "../../policy/approval.ts";
@@ -196,7 +196,7 @@ export class ControlObject extends DurableObject<Bindings> {
       maySeeResource: (principal, resource) => this.authorize(principal, resource, "session:replay").ok,
     });
     void ctx.blockConcurrencyWhile(async () => {
-      await this.#keys.prepare(this.#earlierKey(), Date.now());
+      await this.#keys.prepare(Date.now());
       await this.#loadSshHostKey();
       this.#loadConfig();
       processMark ??= identifier("prc");
@@ -997,12 +997,6 @@ export class ControlObject extends DurableObject<Bindings> {
   #record(body: { readonly type: string; readonly [field: string]: unknown }): void {
     this.#log.record(new Date(), body);
     this.#log.flush();
-  }
-
-  /** The signing key of a gateway from before there were several. */
-  #earlierKey(): SigningKey | undefined {
-    const stored = this.#meta.get("signing_key");
-    return stored === undefined ? undefined : (JSON.parse(stored) as SigningKey);
   }
 
   async #loadSshHostKey(): Promise<void> {
