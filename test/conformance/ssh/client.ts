@@ -94,6 +94,42 @@ export class SshUser {
   }
 }
 
+export type RecordedBody = Readonly<Record<string, unknown>>;
+
+/**
+ * Waits for the SSH session in which an operation was recorded whose text has `marker` in it, until what is
+ * recorded of it is `enough`. Other files run sessions of the same people at the same time, so that a session's
+ * place in the list says nothing.
+ */
+export async function recordedSession(
+  stack: Stack,
+  user: OidcUserName,
+  marker: string,
+  enough: (bodies: readonly RecordedBody[]) => boolean = () => true,
+): Promise<{ readonly id: string; readonly bodies: readonly RecordedBody[] }> {
+  const token = await stack.sessionToken(user);
+  const read = async <T>(path: string): Promise<T> =>
+    (await (
+      await fetch(`${stack.gateway}${path}`, { headers: { authorization: `Bearer ${token}` } })
+    ).json()) as T;
+  type Listed = { sessions: { id: string; protocol: string; status: string }[] };
+  const foreign = new Set<string>();
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const { sessions } = await read<Listed>("/v1/sessions?status=all&limit=200");
+    for (const { id, protocol, status } of sessions) {
+      if (protocol !== "ssh" || foreign.has(id)) continue;
+      const { events = [] } = await read<{ events?: { body: RecordedBody }[] }>(`/v1/sessions/${id}/events`);
+      const bodies = events.map(({ body }) => body);
+      if (!bodies.some((body) => String(body["text"]).includes(marker))) {
+        // One that goes on may still get the operation.
+        if (status !== "live") foreign.add(id);
+      } else if (enough(bodies)) return { id, bodies };
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  throw new Error(`no SSH session has recorded ${marker} and what should follow it`);
+}
+
 export function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }

@@ -1,10 +1,11 @@
 /** What people meet when policy holds or denies: the demo's configuration, the real ssh and sftp. */
+import { randomUUID } from "node:crypto";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type RunningSally, sharedStack } from "../../support/stack.ts";
-import { SshUser } from "./client.ts";
+import { type RecordedBody, SshUser, recordedSession } from "./client.ts";
 
 const stack = sharedStack();
 let engineer: SshUser;
@@ -26,11 +27,17 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
+/** A path that no attempt before this one has used. */
+const fresh = (name: string): string => join(directory, `${name}-${randomUUID()}`);
+
 const exists = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,
     () => false,
   );
+
+/** The program's channel is over: everything of it is recorded. */
+const ended = (bodies: readonly RecordedBody[]): boolean => bodies.some(({ type }) => type === "channel");
 
 /** Starts a command that is held and gives the approval's id. */
 async function held(command: string): Promise<{ running: RunningSally; approval: string }> {
@@ -58,7 +65,7 @@ describe("a command", () => {
   });
 
   it("that is held waits, says so, and runs when it is approved", async () => {
-    const file = join(directory, "approved");
+    const file = fresh("approved");
     const { running, approval } = await held(`touch ${file}; echo done; exit 5`);
     expect(await exists(file)).toBe(false);
     expect((await decide("approve", approval)).code).toBe(0);
@@ -70,7 +77,7 @@ describe("a command", () => {
   });
 
   it("that is denied by a reviewer exits with the reason and has not run", async () => {
-    const file = join(directory, "denied");
+    const file = fresh("denied");
     const { running, approval } = await held(`touch ${file}`);
     await decide("deny", approval, "--comment", "not today");
     const ran = await running.result;
@@ -80,7 +87,7 @@ describe("a command", () => {
   });
 
   it("that its requester gives up is withdrawn", async () => {
-    const file = join(directory, "withdrawn");
+    const file = fresh("withdrawn");
     const { running, approval } = await held(`touch ${file}`);
     running.kill("SIGINT");
     await running.result;
@@ -92,17 +99,18 @@ describe("a command", () => {
   it("with --no-wait fails at once with 4, and passes once when it has been approved", async () => {
     const call = (command: string): ReturnType<typeof stack.sally> =>
       stack.sally("engineer", ["ssh", "web-1", "--no-wait", "--", command]);
-    const first = await call("touch /dev/null");
+    const file = fresh("no-wait");
+    const first = await call(`touch ${file}`);
     expect(first.code).toBe(4);
     const [approval = ""] = /apr_[a-z0-9]+/.exec(first.stderr) ?? [];
     await decide("approve", approval);
     // Another command, or the same on a terminal, is another operation.
-    expect((await call("touch  /dev/null")).code).toBe(4);
+    expect((await call(`touch  ${file}`)).code).toBe(4);
     expect(
-      (await stack.sally("engineer", ["ssh", "web-1", "--no-wait", "--", "-tt", "touch /dev/null"])).code,
+      (await stack.sally("engineer", ["ssh", "web-1", "--no-wait", "--", "-tt", `touch ${file}`])).code,
     ).toBe(4);
-    expect((await call("touch /dev/null")).code).toBe(0);
-    expect((await call("touch /dev/null")).code).toBe(4);
+    expect((await call(`touch ${file}`)).code).toBe(0);
+    expect((await call(`touch ${file}`)).code).toBe(4);
   });
 
   it("that is denied exits with 126 from ssh and 3 from sally, with the reason", async () => {
@@ -149,8 +157,8 @@ describe("everything else an agent could try", () => {
 
 describe("file transfer", () => {
   it("reads freely, and a write waits once for the whole file", async () => {
-    const source = join(directory, "source");
-    const target = join(directory, "target");
+    const source = fresh("source");
+    const target = fresh("target");
     await writeFile(source, "x".repeat(200_000));
     expect((await engineer.run("scp", [`web-1:${source}`, join(directory, "copy")])).code).toBe(0);
     const upload = engineer.start("scp", ["-F", engineer.configFile, source, `web-1:${target}`]);
@@ -167,18 +175,9 @@ describe("file transfer", () => {
 
 describe("the recording", () => {
   it("has the command with its decision, both outputs, the exit, and chains", async () => {
-    const marker = `marker-${Date.now()}`;
+    const marker = `marker-${randomUUID()}`;
     await dba.exec(`echo ${marker}; echo err-${marker} >&2; exit 3`);
-    const listed = await stack.sally("reviewer-a", ["sessions", "ls", "--json"]);
-    const { sessions } = JSON.parse(listed.stdout) as { sessions: { id: string; protocol: string }[] };
-    const latest = sessions.find(({ protocol }) => protocol === "ssh")?.id ?? "";
-    const exported = await stack.sally("reviewer-a", ["sessions", "export", latest]);
-    expect(exported.code, exported.stderr).toBe(0);
-    const bodies = exported.stdout
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line) as { body?: Record<string, unknown>; json?: string })
-      .map(({ body, json }) => body ?? (JSON.parse(json ?? "{}") as { body: Record<string, unknown> }).body);
+    const { id, bodies } = await recordedSession(stack, "reviewer-a", marker, ended);
     const types = bodies.map((body) => body["type"]);
     expect(types.slice(0, 2)).toEqual(["session", "operation"]);
     expect(bodies[1]).toMatchObject({
@@ -195,42 +194,41 @@ describe("the recording", () => {
       ]) as unknown[],
     );
     expect(bodies.find((body) => body["type"] === "channel")).toMatchObject({ exit: { status: 3 } });
-    expect((await stack.sally("reviewer-a", ["sessions", "verify", latest])).code).toBe(0);
+    expect((await stack.sally("reviewer-a", ["sessions", "verify", id])).code).toBe(0);
   });
 });
 
 describe("a recorded terminal", () => {
   it("is shown again, and exports as an asciicast of both versions", async () => {
+    const marker = `end-${randomUUID()}`;
     await dba.run("ssh", [
       "-S",
       "none",
       "-tt",
       "web-1",
-      "printf '\\033[1mbold\\033[0m\\033]0;title\\007-end\\n'; exit 4",
+      `printf '\\033[1mbold\\033[0m\\033]0;title\\007-${marker}\\n'; exit 4`,
     ]);
-    const listed = await stack.sally("reviewer-b", ["sessions", "ls", "--json"]);
-    const { sessions } = JSON.parse(listed.stdout) as { sessions: { id: string; protocol: string }[] };
-    const latest = sessions.find(({ protocol }) => protocol === "ssh")?.id ?? "";
-    const shown = await stack.sally("reviewer-b", ["sessions", "play", latest, "--speed", "100"]);
+    const { id } = await recordedSession(stack, "reviewer-b", marker, ended);
+    const shown = await stack.sally("reviewer-b", ["sessions", "play", id, "--speed", "100"]);
     expect(shown.code, shown.stderr).toBe(0);
-    expect(shown.stdout).toContain("\u001b[1mbold\u001b[0m-end");
-    const cast = await stack.sally("reviewer-b", ["sessions", "export", latest, "--format", "asciicast-v3"]);
+    expect(shown.stdout).toContain(`\u001b[1mbold\u001b[0m-${marker}`);
+    const cast = await stack.sally("reviewer-b", ["sessions", "export", id, "--format", "asciicast-v3"]);
     const lines = cast.stdout
       .trimEnd()
       .split("\n")
       .map((line) => JSON.parse(line) as unknown);
     expect(lines[0]).toMatchObject({ version: 3, title: expect.stringContaining("web-1") as string });
     expect(lines.at(-1)).toEqual([expect.any(Number), "x", "4"]);
-    const old = await stack.sally("reviewer-b", ["sessions", "export", latest, "--format", "asciicast-v2"]);
+    const old = await stack.sally("reviewer-b", ["sessions", "export", id, "--format", "asciicast-v2"]);
     expect(JSON.parse(old.stdout.split("\n")[0] ?? "")).toMatchObject({ version: 2 });
-    const listing = await stack.sally("reviewer-b", ["sessions", "play", latest]);
+    const listing = await stack.sally("reviewer-b", ["sessions", "play", id]);
     expect(listing.stdout).toContain("exit 4");
   });
 });
 
 describe("killing a session", () => {
   it("ends what runs in it, with the reason", async () => {
-    const file = join(directory, "heartbeat");
+    const file = fresh("heartbeat");
     const running = dba.start("ssh", [
       "-F",
       dba.configFile,
@@ -244,16 +242,20 @@ describe("killing a session", () => {
     running.stderr?.on("data", (chunk: Buffer) => (said += chunk.toString()));
     const closed = new Promise<number | null>((resolve) => running.once("close", resolve));
     await expect.poll(() => exists(file), { timeout: 20_000 }).toBe(true);
-    const listed = await stack.sally("reviewer-b", ["sessions", "ls", "--live", "--json"]);
-    const { sessions } = JSON.parse(listed.stdout) as { sessions: { id: string; protocol: string }[] };
-    for (const { id, protocol } of sessions)
-      if (protocol === "ssh") await stack.sally("reviewer-b", ["sessions", "kill", id, "--reason", "enough"]);
+    const { id } = await recordedSession(stack, "reviewer-b", file);
+    await stack.sally("reviewer-b", ["sessions", "kill", id, "--reason", "enough"]);
     expect(await closed).toBe(255);
     expect(said).toContain("enough");
-    // The server hung up on the terminal, and so ended what ran in it.
-    await new Promise((resolve) => setTimeout(resolve, 1500));
-    const last = await readFile(file, "utf8");
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    expect(await readFile(file, "utf8")).toBe(last);
+    // The server hangs up on the terminal, and so ends what runs in it.
+    await expect
+      .poll(
+        async () => {
+          const seen = await readFile(file, "utf8");
+          await new Promise((resolve) => setTimeout(resolve, 1000));
+          return (await readFile(file, "utf8")) === seen;
+        },
+        { timeout: 20_000 },
+      )
+      .toBe(true);
   });
 });

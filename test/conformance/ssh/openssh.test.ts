@@ -1,5 +1,5 @@
 /** The real ssh, scp, sftp, rsync and git through the gateway to the real sshd. */
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -155,7 +155,7 @@ describe("file transfer", () => {
   });
 
   it("sftp does all that a batch asks, through links", async () => {
-    const root = join(directory, "sftp");
+    const root = join(directory, `sftp-${randomUUID()}`);
     await mkdir(join(root, "real"), { recursive: true });
     await symlink(join(root, "real"), join(root, "link"));
     await writeFile(join(directory, "source"), "content\n");
@@ -189,8 +189,8 @@ describe("file transfer", () => {
   it.runIf(has("rsync"))(
     "rsync brings 5,000 small files over, and finds nothing to do after that",
     async () => {
-      const source = join(directory, "rsync-source");
-      const target = join(directory, "rsync-target");
+      const source = join(directory, `rsync-source-${randomUUID()}`);
+      const target = join(directory, `rsync-target-${randomUUID()}`);
       await mkdir(source);
       await Promise.all(
         Array.from({ length: 5_000 }, (_, index) => writeFile(join(source, `f${index}`), `${index}\n`)),
@@ -206,24 +206,25 @@ describe("file transfer", () => {
   );
 
   it("git clones and pushes", async () => {
+    const root = await mkdtemp(join(directory, "git-"));
     const git = (
       args: readonly string[],
-      cwd = directory,
+      cwd = root,
     ): Promise<{ code: number; text: string; stderr: string }> =>
       dba.any("git", ["-c", "user.name=T", "-c", "user.email=t@example.com", ...args], {
         cwd,
         env: { GIT_SSH_COMMAND: `ssh -F ${dba.configFile}` },
       });
     await git(["init", "-q", "--bare", "-b", "main", "it's a repository.git"]);
-    expect((await git(["clone", "-q", `web-1:${directory}/it's a repository.git`, "clone"])).code).toBe(0);
-    await writeFile(join(directory, "clone", "file"), "x");
-    await git(["add", "."], join(directory, "clone"));
-    await git(["commit", "-q", "-m", "first"], join(directory, "clone"));
-    const pushed = await git(["push", "-q", "origin", "HEAD:main"], join(directory, "clone"));
+    expect((await git(["clone", "-q", `web-1:${root}/it's a repository.git`, "clone"])).code).toBe(0);
+    await writeFile(join(root, "clone", "file"), "x");
+    await git(["add", "."], join(root, "clone"));
+    await git(["commit", "-q", "-m", "first"], join(root, "clone"));
+    const pushed = await git(["push", "-q", "origin", "HEAD:main"], join(root, "clone"));
     expect(pushed.code, pushed.stderr).toBe(0);
-    expect(
-      (await git(["log", "--oneline", "main"], join(directory, "it's a repository.git"))).text,
-    ).toContain("first");
+    expect((await git(["log", "--oneline", "main"], join(root, "it's a repository.git"))).text).toContain(
+      "first",
+    );
   });
 });
 
