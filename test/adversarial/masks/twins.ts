@@ -3,7 +3,8 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { debianPostgres, startPostgres } from "../../../scripts/lib/postgres.ts";
+import { startPostgres } from "../../../scripts/lib/postgres.ts";
+import { postgresOfVersion } from "../../support/postgres-versions.ts";
 import type { Catalogue } from "../../../wire/postgres/catalogue.ts";
 import { createMasker } from "../../../worker/policy/masks/masker.ts";
 import type { Masker, Reveals } from "../../../worker/policy/masks/types.ts";
@@ -30,11 +31,10 @@ export type Twins = {
   stop(): Promise<void>;
 };
 
-/** TWINS_POSTGRES=15 runs on the distribution's server of that version instead of the embedded one. */
+/** TWINS_POSTGRES=16 runs on a server of that version instead of the newest. */
 export async function startTwins(): Promise<Twins> {
   const major = process.env["TWINS_POSTGRES"];
-  const binaries = major === undefined ? undefined : debianPostgres(Number(major));
-  if (major !== undefined && binaries === undefined) throw new Error(`there is no PostgreSQL ${major} here`);
+  const binaries = major === undefined ? undefined : await postgresOfVersion(Number(major));
   const server = await startPostgres({
     dataDirectory: join(mkdtempSync(join(tmpdir(), "twins-")), "data"),
     superuserPassword: "twins",
