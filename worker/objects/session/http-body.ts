@@ -7,6 +7,7 @@ import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import { maskJsonValue } from "../../policy/http/mask-value.ts";
+import type { BodyPlan } from "../../policy/http/response.ts";
 import {
   DETECTOR_KINDS,
   createDetector,
@@ -15,7 +16,6 @@ import {
 } from "../../policy/masks/detectors.ts";
 import type { FieldMask } from "../../policy/types.ts";
 import type { EventBody } from "../recording/chain.ts";
-import type { AnswerPlan } from "./http-dialect.ts";
 import { toBase64 } from "./postgres-results.ts";
 
 /** The whole body, or a refusal when it is longer than `limit`. */
@@ -92,19 +92,22 @@ export type FilterOptions = {
   readonly masked: (what: string) => void;
 };
 
-/** The filter that a plan asks for; undefined when the body passes as it is. */
-export function createFilter(plan: AnswerPlan, options: FilterOptions): BodyFilter | undefined {
-  const { body } = plan;
-  if (body.kind === "pass") return undefined;
+/** The filter that a plan asks for. */
+export function createFilter(
+  plan: Extract<BodyPlan, { kind: "filter" }>,
+  masks: readonly FieldMask[],
+  options: FilterOptions,
+): BodyFilter {
   const filters: BodyFilter[] = [];
-  if (body.fields !== "none") {
-    const json = (): BodyFilter => jsonFilter(plan.masks, options);
-    filters.push(body.fields === "json" ? json() : eventFilter(json));
+  if (plan.fields !== "none") {
+    const json = (): BodyFilter => jsonFilter(masks, options);
+    filters.push(plan.fields === "json" ? json() : eventFilter(json));
   }
-  if (body.detect) filters.push(detectFilter(options, body.json));
-  return filters.length === 1 ? filters[0] : chain(filters);
+  if (plan.detect) filters.push(detectFilter(options, plan.json));
+  return chain(filters);
 }
 
+/** One filter after the other. */
 function chain(filters: readonly BodyFilter[]): BodyFilter {
   const through = (bytes: Uint8Array, from: number): Result<Uint8Array, Refusal> => {
     let passed: Result<Uint8Array, Refusal> = ok(bytes);
@@ -242,6 +245,7 @@ function eventEnd(bytes: Uint8Array): number | undefined {
   return undefined;
 }
 
+/** Looks for what no mask names (worker/policy/masks/detectors.ts). */
 function detectFilter(options: FilterOptions, json: boolean): BodyFilter {
   let detector = createDetector(DETECTOR_KINDS, json);
   const take = ({ detector: next, bytes, found }: ReturnType<typeof pushDetector>) => {

@@ -4,7 +4,8 @@
  */
 import type { HeaderField } from "../../../wire/http/headers.ts";
 import type { HttpHead } from "../../../wire/http/open.ts";
-import { REFUSALS, type Refusal } from "../../../wire/refusals.ts";
+import { LIMITS } from "../../../wire/limits.ts";
+import { REFUSALS, type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import {
   type HttpRequest,
@@ -15,21 +16,28 @@ import {
   mediaType,
   needsBody,
 } from "../../policy/http/operations.ts";
-import { type BodyPlan, planBody } from "../../policy/http/response.ts";
+import { planBody } from "../../policy/http/response.ts";
 import type { FieldMask, Operation, Protocol } from "../../policy/types.ts";
 import type { SessionHost } from "./driver.ts";
-import { refusal } from "../../../wire/refusals.ts";
+import { type BodyFilter, type FilterOptions, createFilter } from "./http-body.ts";
+import type { MessageWatch, WatchOptions } from "./http-web-socket.ts";
 
-/** What is done to an answer's body before it is delivered. */
-export type AnswerPlan = { readonly body: BodyPlan; readonly masks: readonly FieldMask[] };
+/** What is done to an answer's body before it is delivered; nothing, where there is no filter. */
+export type AnswerPlan = {
+  readonly filter?: {
+    /** How the body is opened first. */
+    readonly decode: "identity" | "gzip" | "deflate";
+    create(options: FilterOptions): BodyFilter;
+  };
+};
 
 export type HttpDialect = {
   readonly protocol: Extract<Protocol, "http" | "kubernetes">;
   /** First segment of the gateway's paths: `/http/<resource>/…`. */
   readonly prefix: string;
-  /** Whether the decision needs the request's body. */
-  needsBody(request: HttpRequest, host: SessionHost): boolean;
-  /** What policy decides; `body` is there when `needsBody` asked for it. */
+  /** Ceiling of the request's body where the decision needs it; undefined where it does not. */
+  inspectedBody(request: HttpRequest, host: SessionHost): number | undefined;
+  /** What policy decides; `body` is there when `inspectedBody` asked for it. */
   operation(
     request: HttpRequest,
     body: Uint8Array | undefined,
@@ -39,6 +47,10 @@ export type HttpDialect = {
   outgoing(request: HttpRequest, host: SessionHost): readonly HeaderField[];
   /** What becomes of an answer. */
   answer(request: HttpRequest, head: HttpHead, host: SessionHost): Result<AnswerPlan, Refusal>;
+  /** Bytes of each body that go into the recording as they are. */
+  recordedBytes(request: HttpRequest, host: SessionHost): number;
+  /** Looks into what goes over an upgraded connection; without it both directions are recorded as they are. */
+  watch?(request: HttpRequest, head: HttpHead, options: WatchOptions): MessageWatch | undefined;
   /** A refusal as this protocol's clients understand it. */
   refuse(why: Refusal, request: HttpRequest | undefined): Response;
 };
@@ -64,7 +76,8 @@ function hiddenFields(host: SessionHost): readonly FieldMask[] {
 export const HTTP_DIALECT: HttpDialect = {
   protocol: "http",
   prefix: "/http",
-  needsBody: (request, host) => needsBody(request, rulesOf(host)),
+  inspectedBody: (request, host) =>
+    needsBody(request, rulesOf(host)) ? LIMITS.http.inspectedBody : undefined,
   operation: (request, body, host) => httpOperation(request, body, rulesOf(host)),
   outgoing: (request, host) => {
     const inspected = hiddenFields(host).length > 0 || host.resource.detectors !== "off";
@@ -82,8 +95,14 @@ export const HTTP_DIALECT: HttpDialect = {
     const masks = hiddenFields(host);
     const answer = { method: request.method, status: head.status, headers: head.headers };
     const body = planBody(answer, masks, host.resource.detectors, options.uninspectable);
-    return body.ok ? ok({ body: body.value, masks }) : body;
+    if (!body.ok) return body;
+    const plan = body.value;
+    if (plan.kind === "pass") return ok({});
+    return ok({
+      filter: { decode: plan.decode, create: (filterOptions) => createFilter(plan, masks, filterOptions) },
+    });
   },
+  recordedBytes: (_request, { resource }) => resource.recordResultBytes,
   refuse: (why, request) => {
     const type = request === undefined ? "" : mediaType(request.headers);
     return type.startsWith("application/grpc") ? grpcRefusal(why, type) : problemResponse(why);

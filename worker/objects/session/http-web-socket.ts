@@ -7,7 +7,8 @@ import {
   encodeWebSocketMessage,
 } from "../../../wire/http/web-socket-frame.ts";
 import { LIMITS } from "../../../wire/limits.ts";
-import { refusal } from "../../../wire/refusals.ts";
+import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import type { Result } from "../../../wire/result.ts";
 import type { SessionHost } from "./driver.ts";
 import type { HttpExchange } from "./http-exchange.ts";
 import type { Logs } from "./http.ts";
@@ -15,12 +16,38 @@ import type { Logs } from "./http.ts";
 /** A client that does not read is asked again this often whether it has. */
 const CONGESTION_MS = 50;
 
+export type WatchOptions = {
+  readonly host: SessionHost;
+  /** Number of the operation that opened the connection. */
+  readonly operation: number;
+  /** Something was hidden, for the recording. */
+  readonly masked: (what: string) => void;
+  /** Sends the client what the watch had kept back; within a turn. */
+  readonly deliver: (messages: readonly WebSocketMessage[]) => void;
+};
+
+/** Looks into an upgraded connection: records what it means, changes or refuses what may not pass. */
+export type MessageWatch = {
+  /** What goes on in place of a message; a refusal ends the connection. */
+  fromClient(message: WebSocketMessage): Result<readonly WebSocketMessage[], Refusal>;
+  fromService(message: WebSocketMessage): Result<readonly WebSocketMessage[], Refusal>;
+  /** Records what has gathered; before anything of this turn leaves. */
+  flush(): void;
+  /** What the client is told last where the gateway ends the connection. */
+  farewell(why: Refusal): readonly WebSocketMessage[];
+  /** Nothing more comes; records the totals. Called once, within a turn. */
+  close(): void;
+  /** Bytes of the client's that may wait for the service. */
+  readonly backlog: number;
+};
+
 /** The answer to the client's upgrade. */
 export function joinWebSocket(
   host: SessionHost,
   exchange: HttpExchange,
   head: HttpHead,
   logs: Logs,
+  watching: (deliver: WatchOptions["deliver"]) => MessageWatch | undefined,
 ): Response {
   const { 0: client, 1: server } = new WebSocketPair();
   server.accept();
@@ -35,17 +62,33 @@ export function joinWebSocket(
       // Closed already: what we wanted.
     }
   };
+  const deliver = (message: WebSocketMessage): void => {
+    if (closed) return;
+    if (message.kind === "close") close(sendable(message.code), message.reason);
+    else if (message.kind === "binary") server.send(message.bytes);
+    else server.send(fromUtf8(message.bytes) ?? "");
+  };
+  const watch = watching((messages) => {
+    for (const message of messages) exchange.later(() => deliver(message));
+  });
+  logs.watch = watch;
   exchange.onOver((why) => {
-    if (why === undefined) close(1000, "");
+    if (why === undefined) return close(1000, "");
+    const last = watch?.farewell(why) ?? [];
+    for (const message of last) deliver(message);
+    if (last.length > 0) close(1000, "");
     else close(why.code === "upstream_lost" ? 1011 : 1008, why.code);
   });
 
+  const backlog = watch?.backlog ?? LIMITS.tunnel.window + LIMITS.http.webSocketMessage;
   const toService = (message: WebSocketMessage): void => {
     host.turn(() => {
-      if (message.kind !== "close") logs.request.add(message.bytes);
-      exchange.sendRaw(encodeWebSocketMessage(message));
+      const passed = watch?.fromClient(message) ?? pass(message, logs.request);
+      if (!passed.ok) return exchange.fail(passed.error);
+      watch?.flush();
+      for (const each of passed.value) exchange.sendRaw(encodeWebSocketMessage(each));
       // Workers give no back-pressure on what a client sends: one that sends faster than the service reads is cut.
-      if (exchange.queued > LIMITS.tunnel.window + LIMITS.http.webSocketMessage)
+      if (exchange.queued > backlog)
         exchange.fail(refusal("over_limit", "the service reads slower than the client sends"));
     });
   };
@@ -72,18 +115,13 @@ export function joinWebSocket(
     if (!messages.ok)
       return exchange.fail(refusal("upstream_lost", "the connector's messages are malformed"));
     for (const message of messages.value) {
-      if (message.kind !== "close") logs.response.add(message.bytes);
-      exchange.later(() => deliver(message));
+      const passed = watch?.fromService(message) ?? pass(message, logs.response);
+      if (!passed.ok) return exchange.fail(passed.error);
+      for (const each of passed.value) exchange.later(() => deliver(each));
     }
+    watch?.flush();
     acknowledge(bytes.length);
   });
-
-  const deliver = (message: WebSocketMessage): void => {
-    if (closed) return;
-    if (message.kind === "close") close(sendable(message.code), message.reason);
-    else if (message.kind === "binary") server.send(message.bytes);
-    else server.send(fromUtf8(message.bytes) ?? "");
-  };
 
   /** Gives credit back once what was sent has left. */
   const acknowledge = (length: number): void => {
@@ -96,6 +134,12 @@ export function joinWebSocket(
     webSocket: client,
     headers: head.subprotocol === undefined ? {} : { "sec-websocket-protocol": head.subprotocol },
   });
+}
+
+/** A message that nobody looks into. */
+function pass(message: WebSocketMessage, log: Logs["request"]): Result<readonly WebSocketMessage[], Refusal> {
+  if (message.kind !== "close") log.add(message.bytes);
+  return { ok: true, value: [message] };
 }
 
 /** In workerd, not yet in its types. */

@@ -9,15 +9,8 @@
  */
 import { createHash, createHmac } from "node:crypto";
 import { fromUtf8 } from "../../../wire/bytes.ts";
-import {
-  type HeaderField,
-  boundHeaders,
-  headerOf,
-  requestHeaders,
-  responseHeaders,
-} from "../../../wire/http/headers.ts";
-import { HTTP_METHODS, type HttpHead, type HttpMethod, type HttpOpen } from "../../../wire/http/open.ts";
-import { parseTarget } from "../../../wire/http/target.ts";
+import { type HeaderField, boundHeaders, headerOf, responseHeaders } from "../../../wire/http/headers.ts";
+import type { HttpHead, HttpOpen } from "../../../wire/http/open.ts";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
@@ -27,11 +20,12 @@ import type { HttpRequest } from "../../policy/http/operations.ts";
 import type { Decision, Operation } from "../../policy/types.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import type { RequestDriver, SessionHost } from "./driver.ts";
-import { BodyLog, createFilter, readBody } from "./http-body.ts";
+import { BodyLog, readBody } from "./http-body.ts";
 import type { AnswerPlan, HttpDialect } from "./http-dialect.ts";
 import { HttpExchange } from "./http-exchange.ts";
+import { contentLength, parseRequest, printable, shownHeaders, textOf } from "./http-request.ts";
 import { Slots } from "./http-slots.ts";
-import { joinWebSocket } from "./http-web-socket.ts";
+import { type MessageWatch, joinWebSocket } from "./http-web-socket.ts";
 import { toBase64 } from "./postgres-results.ts";
 
 /** Parts of a held body that a reviewer is shown; the approval is bound to all of it by its hash. */
@@ -187,12 +181,9 @@ export class HttpDriver implements RequestDriver {
   ): Promise<Result<Response, Refusal>> {
     const host = this.#host;
     const { request, id } = pending;
-    if (this.#dialect.needsBody(request, host)) {
-      const read = await this.#readBody(
-        pending,
-        LIMITS.http.inspectedBody,
-        "a request that policy looks into",
-      );
+    const inspected = this.#dialect.inspectedBody(request, host);
+    if (inspected !== undefined) {
+      const read = await this.#readBody(pending, inspected, "a request that policy looks into");
       if (!read.ok) return this.#refused(id, textOf(request), read.error, undefined, undefined);
     }
     const known = (): Uint8Array | undefined =>
@@ -356,16 +347,18 @@ export class HttpDriver implements RequestDriver {
         this.#live.delete(exchange);
         this.#active--;
         release();
+        logs.watch?.close();
         this.#completed(id, logs, why);
       },
     });
-    const keepBytes = host.resource.recordResultBytes;
+    const keepBytes = this.#dialect.recordedBytes(request, host);
     const log = (type: string): BodyLog => new BodyLog(type, id, keepBytes, (body) => host.record(body));
     const logs: Logs = {
       status: 0,
       request: log("request_body"),
       response: log("response_body"),
       masked: new Map(),
+      watch: undefined,
     };
     const opening: { result?: Result<void, Refusal> } = {};
     host.turn(() => {
@@ -433,11 +426,9 @@ export class HttpDriver implements RequestDriver {
     const { id, request } = pending;
     logs.status = head.status;
     const plan: Result<AnswerPlan, Refusal> =
-      head.status === 101
-        ? ok({ body: { kind: "pass" }, masks: [] })
-        : this.#dialect.answer(request, head, host);
+      head.status === 101 ? ok({}) : this.#dialect.answer(request, head, host);
     const prefix = `${this.#dialect.prefix}/${host.resource.name}`;
-    const masked = plan.ok && plan.value.body.kind === "filter";
+    const masked = plan.ok && plan.value.filter !== undefined;
     const fields = plan.ok ? responseHeaders(head.headers, prefix, masked) : plan;
     if (!plan.ok || !fields.ok) {
       const why = plan.ok ? refusal("upstream_lost", "the service's answer is malformed") : plan.error;
@@ -461,27 +452,28 @@ export class HttpDriver implements RequestDriver {
         inspected: masked,
       }),
     );
-    if (head.status === 101) return ok(joinWebSocket(host, exchange, head, logs));
+    const hidden = (what: string): void => void logs.masked.set(what, (logs.masked.get(what) ?? 0) + 1);
+    if (head.status === 101) {
+      return ok(
+        joinWebSocket(host, exchange, head, logs, (deliver) =>
+          this.#dialect.watch?.(request, head, { host, operation: id, masked: hidden, deliver }),
+        ),
+      );
+    }
     const empty = request.method === "HEAD" || [204, 205, 304].includes(head.status);
     const length = Number(headers.get("content-length") ?? "");
     const fixed = !masked && !empty && headers.has("content-length") && Number.isSafeInteger(length);
     const stream = fixed ? new FixedLengthStream(length) : new IdentityTransformStream();
-    const body = plan.value.body;
-    const filter = createFilter(plan.value, {
+    const { filter } = plan.value;
+    const created = filter?.create({
       detectors: host.resource.detectors,
       hash: (text) =>
         createHmac("sha256", Buffer.from(host.maskKey(), "hex")).update(text).digest("hex").slice(0, 32),
-      masked: (what) => logs.masked.set(what, (logs.masked.get(what) ?? 0) + 1),
+      masked: hidden,
     });
     host.turn(() => {
       if (empty) exchange.close();
-      else
-        exchange.deliver(
-          stream.writable,
-          filter,
-          body.kind === "filter" ? body.decode : "identity",
-          logs.response,
-        );
+      else exchange.deliver(stream.writable, created, filter?.decode ?? "identity", logs.response);
     });
     return ok(
       new Response(empty ? null : stream.readable, { status: head.status, headers, encodeBody: "manual" }),
@@ -552,51 +544,14 @@ export type Logs = {
   readonly response: BodyLog;
   /** How often each field, or each kind of detection, was hidden. */
   readonly masked: Map<string, number>;
+  /** Of an upgraded connection that is looked into. */
+  watch: MessageWatch | undefined;
 };
 
 const CLIENT_GONE = refusal("approval_withdrawn", "the client went away");
 
-/** The request in canonical form, without what is not for the upstream. */
-function parseRequest(request: Request, raw: string): Result<HttpRequest, Refusal> {
-  const method = HTTP_METHODS.find((known) => known === request.method);
-  if (method === undefined)
-    return err(refusal("unknown_operation", `the method ${printable(request.method)} is not passed on`));
-  const target = parseTarget(raw);
-  if (!target.ok) return target;
-  const asked = request.headers.get("upgrade")?.toLowerCase();
-  const upgrade = asked === "websocket";
-  if (upgrade && method !== "GET") return err(refusal("request_invalid", "a WebSocket opens with GET"));
-  const headers = requestHeaders([...request.headers], upgrade);
-  if (!headers.ok) return headers;
-  const hasBody = !upgrade && request.body !== null && mayHaveBody(method, request);
-  return ok({ method, target: target.value, headers: headers.value, upgrade, hasBody });
-}
-
-/** A GET or HEAD has a body only when it says so. */
-function mayHaveBody(method: HttpMethod, request: Request): boolean {
-  const length = request.headers.get("content-length");
-  if (method === "GET" || method === "HEAD")
-    return (length !== null && length !== "0") || request.headers.has("transfer-encoding");
-  return length !== "0";
-}
-
-function contentLength(request: Request): number | null {
-  const text = request.headers.get("content-length");
-  const length = text !== null && /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-  return Number.isSafeInteger(length) ? length : null;
-}
-
 async function dropBody(body: Pending["body"]): Promise<void> {
   if (body instanceof ReadableStream && !body.locked) await body.cancel();
-}
-
-function textOf({ method, target }: HttpRequest): string {
-  return `${method} ${target.path}${target.query}`;
-}
-
-/** What could not be parsed, safe to show. */
-function printable(text: string): string {
-  return text.slice(0, 512).replaceAll(/[^!-~]/g, (character) => encodeURI(character.toWellFormed()));
 }
 
 /** RFC 7240: the client does not wait; the approval's address says how it is going. */
@@ -650,15 +605,6 @@ function guard(headers: Headers, masked: boolean): void {
     .filter((directive) => directive !== "" && !/^(?:public|s-maxage\b.*)$/i.test(directive));
   if (!kept.some((directive) => /^(?:private|no-store)\b/i.test(directive))) kept.push("private");
   headers.set("cache-control", kept.join(", "));
-}
-
-/** Header fields for the recording; what may be a secret is named only. */
-function shownHeaders(headers: readonly HeaderField[]): readonly HeaderField[] {
-  return headers.map(([name, value]) =>
-    /cookie|auth|token|secret|api-?key|password|signature/.test(name)
-      ? [name, "(not recorded)"]
-      : [name, value],
-  );
 }
 
 /** Names of the actions and what they are about, for the recording. */
