@@ -1,5 +1,4 @@
-/** Every configuration that ever ran, from the Control object's SQLite, and what another one would change. */
-import { diffLines } from "diff";
+/** Every configuration that ever ran, in the Control object's SQLite. */
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { Principal } from "../../policy/types.ts";
@@ -14,28 +13,38 @@ export type ConfigVersion = {
   readonly by: Principal | "bootstrap";
 };
 
-export type FileChange = {
-  readonly path: string;
-  readonly change: "added" | "removed" | "changed";
-  readonly lines: readonly DiffLine[];
-};
-
-export type DiffLine = {
-  readonly kind: " " | "+" | "-";
-  readonly text: string;
-  /** Number of the line in the running file, and in the new one. */
-  readonly before?: number;
-  readonly after?: number;
-};
-
 type Row = { readonly version: number; readonly at: number; readonly by: string; readonly files: string };
 
 export class ConfigHistory {
   readonly #sql: SqlStorage;
 
-  /** The table is the Control object's own. */
   constructor(sql: SqlStorage) {
     this.#sql = sql;
+    sql.exec(`
+      CREATE TABLE IF NOT EXISTS config (
+        version INTEGER PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL, files TEXT NOT NULL);
+    `);
+  }
+
+  /** `files` as JSON, `at` in milliseconds since the epoch. */
+  add(version: number, at: number, by: Principal | "bootstrap", files: string): void {
+    this.#sql.exec(
+      "INSERT INTO config (version, at, by, files) VALUES (?, ?, ?, ?)",
+      version,
+      at,
+      JSON.stringify(by),
+      files,
+    );
+  }
+
+  /** The one that runs; version 0 and no files before the first. */
+  newest(): { readonly version: number; readonly files: Files } {
+    const row = this.#sql
+      .exec<Pick<Row, "version" | "files">>("SELECT version, files FROM config ORDER BY version DESC LIMIT 1")
+      .toArray()[0];
+    return row === undefined
+      ? { version: 0, files: {} }
+      : { version: row.version, files: JSON.parse(row.files) as Files };
   }
 
   /** Newest first. */
@@ -58,42 +67,4 @@ export class ConfigHistory {
 
 function versionOf({ version, at, by }: Row): ConfigVersion {
   return { version, at, by: JSON.parse(by) as Principal | "bootstrap" };
-}
-
-/** Differing lines that are looked for at most in one file; beyond it the file is shown as replaced. */
-const MAX_EDITS = 3000;
-
-/** The files that differ, line by line. */
-export function compareFiles(before: Files, after: Files): FileChange[] {
-  const paths = [...new Set([...Object.keys(before), ...Object.keys(after)])].toSorted();
-  return paths.flatMap((path) => {
-    const [old, now] = [before[path], after[path]];
-    if (old === now) return [];
-    const change = old === undefined ? "added" : now === undefined ? "removed" : "changed";
-    return [{ path, change, lines: compareLines(old ?? "", now ?? "") } as const];
-  });
-}
-
-function compareLines(old: string, now: string): DiffLine[] {
-  const parts = diffLines(old, now, { maxEditLength: MAX_EDITS }) ?? [
-    { value: old, added: false, removed: true },
-    { value: now, added: true, removed: false },
-  ];
-  const lines: DiffLine[] = [];
-  let [before, after] = [1, 1];
-  for (const { value, added, removed } of parts) {
-    for (const text of linesOf(value)) {
-      if (added) lines.push({ kind: "+", text, after: after++ });
-      else if (removed) lines.push({ kind: "-", text, before: before++ });
-      else lines.push({ kind: " ", text, before: before++, after: after++ });
-    }
-  }
-  return lines;
-}
-
-function linesOf(text: string): string[] {
-  if (text === "") return [];
-  const lines = text.split("\n");
-  if (lines.at(-1) === "") lines.pop();
-  return lines;
 }

@@ -4,12 +4,14 @@
  * and a frame goes only to whom policy lets see it at that moment. When somebody's groups or the policies
  * change, they get the whole picture anew, so that nothing stays on the page that they may not see any more.
  */
-import type { Refusal } from "../../../wire/refusals.ts";
-import type { Result } from "../../../wire/result.ts";
+import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import { type Result, err, ok } from "../../../wire/result.ts";
 import type { Approval } from "../../policy/approval.ts";
 import type { VerifiedToken } from "../../policy/grant.ts";
 import type { Principal } from "../../policy/types.ts";
 import { identifier } from "../identifiers.ts";
+import type { ConsoleSessions } from "./console-sessions.ts";
+import type { Identity } from "./identity.ts";
 import { showApproval } from "./shown-approval.ts";
 import { showSession } from "./shown-session.ts";
 import type { SessionRow } from "./types.ts";
@@ -138,6 +140,21 @@ export class LiveStreams {
         return undefined;
     }
   }
+}
+
+/** The token of who looks, as it counts now: a browser's owner is asked for at their identity provider too. */
+export async function admitViewer(
+  { token, console: browser }: Viewer,
+  browsers: Pick<ConsoleSessions, "admitById">,
+  identity: Pick<Identity, "stillGood">,
+  now: number,
+): Promise<Result<VerifiedToken, Refusal>> {
+  if (browser !== undefined) {
+    const admitted = await browsers.admitById(browser, false, now);
+    return admitted.ok ? ok(admitted.value.token) : admitted;
+  }
+  if (token.expiresAt <= now) return err(refusal("token_expired", "the session token has expired"));
+  return identity.stillGood(token, now);
 }
 
 function send(socket: WebSocket, frame: object | "pong"): void {
