@@ -60,6 +60,14 @@ export type HttpOptions = {
   readonly redirects: "same" | "any";
 };
 
+/** How a field of Kubernetes objects is shown. */
+export type KubernetesMask = FieldMask & {
+  /** As kubectl writes it: `secrets`, `widgets.example.com`, `serviceaccounts/token`; `*` is every one. */
+  readonly resource: string;
+};
+
+export type KubernetesOptions = { readonly masks: readonly KubernetesMask[] };
+
 /** Rows of a relation that a principal without `reveal` may see. */
 export type RowFilter = { readonly schema: string; readonly relation: string; readonly condition: string };
 
@@ -78,6 +86,8 @@ export type Resource = {
   readonly trustedFunctions: readonly string[];
   /** `http` only. */
   readonly http?: HttpOptions;
+  /** `kubernetes` only. */
+  readonly kubernetes?: KubernetesOptions;
   readonly detectors: "off" | "mask" | "block";
   /** Bytes of results kept per operation in the recording; beyond it only a digest and counts. */
   readonly recordResultBytes: number;
@@ -101,6 +111,12 @@ export type Action =
   | { readonly action: "ssh:sftp_read" | "ssh:sftp_write"; readonly facts: SshSftpFacts }
   | { readonly action: "ssh:forward" | "ssh:remote_forward"; readonly facts: SshForwardFacts }
   | { readonly action: `http:${HttpVerb}`; readonly facts: HttpFacts }
+  | { readonly action: `kubernetes:${KubernetesPlainVerb}`; readonly facts: KubernetesFacts }
+  | { readonly action: `kubernetes:${KubernetesWriteVerb}`; readonly facts: KubernetesWriteFacts }
+  | { readonly action: "kubernetes:exec"; readonly facts: KubernetesExecFacts }
+  | { readonly action: "kubernetes:attach"; readonly facts: KubernetesAttachFacts }
+  | { readonly action: "kubernetes:portforward"; readonly facts: KubernetesPortForwardFacts }
+  | { readonly action: "kubernetes:proxy"; readonly facts: KubernetesProxyFacts }
   | {
       readonly action: "reveal";
       readonly facts: { readonly relation: RelationName; readonly column: string };
@@ -211,6 +227,93 @@ export type HttpFacts = {
   /** gRPC and gRPC-Web; "" otherwise. */
   readonly grpcService: string;
   readonly grpcMethod: string;
+};
+
+export type KubernetesPlainVerb =
+  | "discover" // what clients find their way by: /api, /apis, /openapi, /version, health
+  | "nonresource" // every other path that is no resource, and changes of the above
+  | "get"
+  | "list"
+  | "watch"
+  | "delete"
+  | "deletecollection";
+
+export type KubernetesWriteVerb = "create" | "update" | "patch";
+
+export type KubernetesVerb =
+  | KubernetesPlainVerb
+  | KubernetesWriteVerb
+  | "exec" // a program in a container, whatever the method; `nodes/proxy` too, because the kubelet runs programs
+  | "attach"
+  | "portforward"
+  | "proxy"; // a request to a pod, service or node
+
+/** As the API server's own RequestInfo has it, except where the comment says otherwise. */
+export type KubernetesFacts = {
+  /** "" for the core group. */
+  readonly group: string;
+  readonly version: string;
+  readonly resource: string;
+  readonly subresource: string;
+  readonly namespace: string;
+  /** Without the scheme and port that a proxied name may have. */
+  readonly name: string;
+  /** Canonical, without the query. */
+  readonly path: string;
+  /** The whole request is a dry run. */
+  readonly dryRun: boolean;
+};
+
+/** What a written object, or a patch of one, asks for. */
+export type KubernetesBodyFacts = {
+  readonly kind: string;
+  readonly privileged: boolean;
+  /** `network`, `pid`, `ipc`: those of the node. */
+  readonly hostNamespaces: readonly string[];
+  readonly hostPaths: readonly string[];
+  readonly images: readonly string[];
+  /** Linux capabilities that are added. */
+  readonly capabilities: readonly string[];
+  readonly serviceAccounts: readonly string[];
+  /** Names of Secrets that a pod would be given. */
+  readonly secrets: readonly string[];
+  /** Role that a binding gives, as `ClusterRole/cluster-admin`; "" for none. */
+  readonly roleRef: string;
+};
+
+/** Without `body` when it cannot be read: a policy that needs it then fails, which denies. */
+export type KubernetesWriteFacts = KubernetesFacts & {
+  readonly bodyReadable: boolean;
+  readonly body?: KubernetesBodyFacts;
+};
+
+export type KubernetesAttachFacts = KubernetesFacts & {
+  /** "" for the pod's default container. */
+  readonly container: string;
+  readonly stdin: boolean;
+  readonly terminal: boolean;
+};
+
+export type KubernetesExecFacts = KubernetesAttachFacts & {
+  /** The words of the command are known; the rest is only there when this is true. */
+  readonly plain: boolean;
+  /** The words in canonical quoting, joined by single spaces. */
+  readonly command: string;
+  readonly program: string;
+  /** A set, so without order and repetition: `command` has both. */
+  readonly arguments: readonly string[];
+  readonly argumentCount: number;
+  /** Known to run other programs, such as a shell. True when not plain. */
+  readonly wrapper: boolean;
+};
+
+/** Ports are empty for a tunnel, which names them inside. */
+export type KubernetesPortForwardFacts = KubernetesFacts & { readonly ports: readonly string[] };
+
+export type KubernetesProxyFacts = KubernetesFacts & {
+  readonly method: string;
+  /** Name or number as written, "" for the default. */
+  readonly port: string;
 };
 
 /** The unit of policy, approval and recording: one statement (or one Query message, which is atomic). */

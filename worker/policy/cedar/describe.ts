@@ -1,5 +1,5 @@
 /** Actions in words, for refusals and notices: what was about to happen, never with what values. */
-import type { Action, PostgresFacts, PostgresVerb } from "../types.ts";
+import type { Action, KubernetesFacts, KubernetesVerb, PostgresFacts, PostgresVerb } from "../types.ts";
 
 const POSTGRES_WORDS: Readonly<Record<PostgresVerb, string>> = {
   select: "SELECT",
@@ -61,9 +61,34 @@ export function describeAction(action: Action): string {
       return `a forward to ${action.facts.host}:${action.facts.port}`;
     case "ssh:remote_forward":
       return `a remote forward from ${action.facts.host}:${action.facts.port}`;
+    case "kubernetes:discover":
+    case "kubernetes:nonresource":
+    case "kubernetes:get":
+    case "kubernetes:list":
+    case "kubernetes:watch":
+    case "kubernetes:create":
+    case "kubernetes:update":
+    case "kubernetes:patch":
+    case "kubernetes:delete":
+    case "kubernetes:deletecollection":
+    case "kubernetes:exec":
+    case "kubernetes:attach":
+    case "kubernetes:portforward":
+    case "kubernetes:proxy":
+      return describeKubernetes(action.action.slice("kubernetes:".length) as KubernetesVerb, action.facts);
     default:
       return describePostgres(action.action.slice("postgres:".length) as PostgresVerb, action.facts);
   }
+}
+
+/** For example `delete deployments.apps/web in shop`. */
+function describeKubernetes(verb: KubernetesVerb, facts: KubernetesFacts): string {
+  if (facts.resource === "") return `${verb === "discover" ? "reading" : "a request to"} ${facts.path}`;
+  const group = facts.group === "" ? "" : `.${facts.group}`;
+  const name = facts.name === "" ? "" : `/${facts.name}`;
+  const subresource = ["", verb].includes(facts.subresource) ? "" : ` (${facts.subresource})`;
+  const namespace = facts.namespace === "" || facts.resource === "namespaces" ? "" : ` in ${facts.namespace}`;
+  return `${verb} ${facts.resource}${group}${name}${subresource}${namespace}${facts.dryRun ? " as a dry run" : ""}`;
 }
 
 function describePostgres(verb: PostgresVerb, facts: PostgresFacts): string {

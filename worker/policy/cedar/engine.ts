@@ -81,14 +81,14 @@ export function createPolicyEngine(cedar: CedarModule): PolicyEngine {
     }
   };
 
-  const evaluate = (policies: Loaded, request: CedarRequest): Response | undefined => {
+  const evaluate = (policies: Loaded, { complete, ...request }: CedarRequest): Response | undefined => {
     if (!prepare(policies)) return undefined;
     try {
       const answer = cedar.statefulIsAuthorized({
         ...request,
         preparsedPolicySetId: POLICY_SET,
         preparsedSchemaName: SCHEMA_NAME,
-        validateRequest: true,
+        validateRequest: complete,
       });
       return answer.type === "success" ? answer.response : undefined;
     } catch {

@@ -2,7 +2,7 @@
 import type { Context, Entities, EntityJson, TypeAndId } from "@cedar-policy/cedar-wasm/web";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
-import type { Action, Principal, Resource } from "../types.ts";
+import type { Action, KubernetesBodyFacts, Principal, Resource } from "../types.ts";
 import { GATEWAY_ID, KNOWN_ACTIONS } from "./schema.ts";
 
 /** What an action is about: a resource, or the gateway itself (`config:read`, `config:write`). */
@@ -14,6 +14,8 @@ export type CedarRequest = {
   readonly resource: TypeAndId;
   readonly context: Context;
   readonly entities: Entities;
+  /** False where a fact is missing on purpose, so that only a policy that needs it fails. */
+  readonly complete: boolean;
 };
 
 export type RequestProblem = "unknown_operation" | "over_limit" | "principal_malformed";
@@ -41,6 +43,7 @@ export function buildRequest(
     resource: resource.uid as TypeAndId,
     context,
     entities: [entity, resource],
+    complete: !("bodyReadable" in action.facts) || action.facts.bodyReadable,
   });
 }
 
@@ -94,6 +97,29 @@ function buildContext(action: Action): Context | undefined {
         graphqlFields: [...graphqlFields],
       };
     }
+    case "kubernetes:create":
+    case "kubernetes:update":
+    case "kubernetes:patch": {
+      const { body, ...facts } = action.facts;
+      if (body === undefined) return facts;
+      const sets = kubernetesSets(body);
+      return sets === undefined ? undefined : { ...facts, body: { ...body, ...sets } };
+    }
+    case "kubernetes:exec":
+      if (action.facts.arguments.length > LIMITS.policy.contextSet) return undefined;
+      return { ...action.facts, arguments: [...action.facts.arguments] };
+    case "kubernetes:portforward":
+      if (action.facts.ports.length > LIMITS.policy.contextSet) return undefined;
+      return { ...action.facts, ports: [...action.facts.ports] };
+    case "kubernetes:discover":
+    case "kubernetes:nonresource":
+    case "kubernetes:get":
+    case "kubernetes:list":
+    case "kubernetes:watch":
+    case "kubernetes:delete":
+    case "kubernetes:deletecollection":
+    case "kubernetes:attach":
+    case "kubernetes:proxy":
     case "ssh:shell":
     case "ssh:sftp_read":
     case "ssh:sftp_write":
@@ -108,3 +134,26 @@ function buildContext(action: Action): Context | undefined {
     }
   }
 }
+
+/** The sets of a body, as Cedar takes them; undefined when one is too large. */
+function kubernetesSets(body: KubernetesBodyFacts): Record<KubernetesSet, string[]> | undefined {
+  const { hostNamespaces, hostPaths, images, capabilities, serviceAccounts, secrets } = body;
+  const sets = { hostNamespaces, hostPaths, images, capabilities, serviceAccounts, secrets };
+  if (Object.values(sets).some((set) => set.length > LIMITS.policy.contextSet)) return undefined;
+  return {
+    hostNamespaces: [...hostNamespaces],
+    hostPaths: [...hostPaths],
+    images: [...images],
+    capabilities: [...capabilities],
+    serviceAccounts: [...serviceAccounts],
+    secrets: [...secrets],
+  };
+}
+
+type KubernetesSet =
+  | "hostNamespaces"
+  | "hostPaths"
+  | "images"
+  | "capabilities"
+  | "serviceAccounts"
+  | "secrets";

@@ -12,7 +12,7 @@
  *  - Labels are a set of `"key=value"`, because `resource.labels.contains("env=production")` reads well and
  *    cannot fail on a resource without that label.
  */
-import type { AdminVerb, HttpVerb, PostgresVerb, SshVerb } from "../types.ts";
+import type { AdminVerb, HttpVerb, KubernetesVerb, PostgresVerb, SshVerb } from "../types.ts";
 
 /** Action groups and their members; a policy may name either: `action in Action::"postgres"`. */
 export const POSTGRES_VERBS = [
@@ -43,6 +43,29 @@ export const SSH_VERBS = [
 
 export const HTTP_VERBS = ["read", "write"] as const satisfies readonly HttpVerb[];
 
+/** Verbs whose context is the request alone. */
+const KUBERNETES_PLAIN_VERBS = [
+  "discover",
+  "nonresource",
+  "get",
+  "list",
+  "watch",
+  "delete",
+  "deletecollection",
+] as const satisfies readonly KubernetesVerb[];
+
+/** Verbs whose context has the body besides. */
+const KUBERNETES_WRITE_VERBS = ["create", "update", "patch"] as const satisfies readonly KubernetesVerb[];
+
+export const KUBERNETES_VERBS = [
+  ...KUBERNETES_PLAIN_VERBS,
+  ...KUBERNETES_WRITE_VERBS,
+  "exec",
+  "attach",
+  "portforward",
+  "proxy",
+] as const satisfies readonly KubernetesVerb[];
+
 /** Admin verbs about what happens on one resource. */
 const RESOURCE_ADMIN_VERBS = [
   "approval:decide",
@@ -64,13 +87,29 @@ const complete: [
   Missing<PostgresVerb, (typeof POSTGRES_VERBS)[number]>,
   Missing<SshVerb, (typeof SSH_VERBS)[number]>,
   Missing<HttpVerb, (typeof HTTP_VERBS)[number]>,
+  Missing<KubernetesVerb, (typeof KUBERNETES_VERBS)[number]>,
   Missing<AdminVerb, (typeof RESOURCE_ADMIN_VERBS)[number] | (typeof GATEWAY_ADMIN_VERBS)[number]>,
-] extends [never, never, never, never]
+] extends [never, never, never, never, never]
   ? true
   : false = true;
 void complete;
 
 const quoted = (names: readonly string[]): string => names.map((name) => `"${name}"`).join(", ");
+
+/** What every request to a cluster has. */
+const KUBERNETES_CONTEXT = `
+      // "" for the core group.
+      group: String,
+      version: String,
+      resource: String,
+      subresource: String,
+      // "" for what is in no namespace, and for requests over all of them.
+      namespace: String,
+      // "" where the path names no object, as for list, deletecollection and most of create.
+      name: String,
+      // Canonical, without the query.
+      path: String,
+      dryRun: Bool,`;
 
 /** The Cedar schema, in Cedar's own schema language. */
 export const SCHEMA = `
@@ -178,7 +217,98 @@ action ${quoted(HTTP_VERBS.map((verb) => `http:${verb}`))} in ["http"]
     },
   };
 
-// See a masked column as it is. For HTTP, relation is "" and column the field as the configuration writes it.
+// Requests to a Kubernetes API server. Verbs are its own, except that what opens a stream has its own name.
+action "kubernetes";
+
+// discover: what every client has to read first (/api, /apis, /openapi, /version, health).
+action ${quoted(KUBERNETES_PLAIN_VERBS.map((verb) => `kubernetes:${verb}`))} in ["kubernetes"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: {${KUBERNETES_CONTEXT}
+    },
+  };
+
+// body: what the object, or the patch, asks for. When it cannot be read there is none, and a policy that needs
+// it denies; one that asks for bodyReadable first can hold instead.
+action ${quoted(KUBERNETES_WRITE_VERBS.map((verb) => `kubernetes:${verb}`))} in ["kubernetes"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: {${KUBERNETES_CONTEXT}
+      bodyReadable: Bool,
+      body: {
+        kind: String,
+        privileged: Bool,
+        // "network", "pid", "ipc": those of the node.
+        hostNamespaces: Set<String>,
+        hostPaths: Set<String>,
+        images: Set<String>,
+        capabilities: Set<String>,
+        serviceAccounts: Set<String>,
+        // Secrets that a pod would be given, by name.
+        secrets: Set<String>,
+        // "ClusterRole/cluster-admin" of a binding, else "".
+        roleRef: String,
+      },
+    },
+  };
+
+// One program in a container; also any request to a node's proxy, where the words are not known: plain is
+// false then, and only plain commands have command, program, arguments and argumentCount.
+action "kubernetes:exec" in ["kubernetes"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: {${KUBERNETES_CONTEXT}
+      // "" for the pod's default container.
+      container: String,
+      stdin: Bool,
+      terminal: Bool,
+      plain: Bool,
+      command: String,
+      program: String,
+      arguments: Set<String>,
+      argumentCount: Long,
+      wrapper: Bool,
+    },
+  };
+
+action "kubernetes:attach" in ["kubernetes"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: {${KUBERNETES_CONTEXT}
+      container: String,
+      stdin: Bool,
+      terminal: Bool,
+    },
+  };
+
+// ports is empty for kubectl's tunnel, which names them inside.
+action "kubernetes:portforward" in ["kubernetes"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: {${KUBERNETES_CONTEXT}
+      ports: Set<String>,
+    },
+  };
+
+// A request to a pod, a service or a node through the API server.
+action "kubernetes:proxy" in ["kubernetes"]
+  appliesTo {
+    principal: [User, Workload],
+    resource: [Resource],
+    context: {${KUBERNETES_CONTEXT}
+      method: String,
+      // As written, "" for the default.
+      port: String,
+    },
+  };
+
+// See a masked column as it is. For Kubernetes, relation is the resource and column the field as the masks
+// write them ("secrets", "data.*"). For HTTP, relation is "" and column the field as the configuration writes it.
 action "reveal"
   appliesTo {
     principal: [User, Workload],
@@ -198,6 +328,7 @@ export const KNOWN_ACTIONS: ReadonlySet<string> = new Set([
   ...POSTGRES_VERBS.map((verb) => `postgres:${verb}`),
   ...SSH_VERBS.map((verb) => `ssh:${verb}`),
   ...HTTP_VERBS.map((verb) => `http:${verb}`),
+  ...KUBERNETES_VERBS.map((verb) => `kubernetes:${verb}`),
   "reveal",
   ...RESOURCE_ADMIN_VERBS,
   ...GATEWAY_ADMIN_VERBS,
