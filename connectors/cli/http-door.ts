@@ -17,8 +17,8 @@ import { resolveGateway } from "./gateway.ts";
 import { parseJson } from "./http.ts";
 import { type LocalPort, openTcpPort } from "./local-port.ts";
 import { type Outcome, newOutcome } from "./outcome.ts";
+import { strangerTurnedAway } from "./postgres-access.ts";
 import { type SessionTokens, sessionTokens } from "./session-token.ts";
-import { say } from "./terminal.ts";
 
 export type HttpDoor = LocalPort & { readonly url: string; readonly outcome: Outcome };
 
@@ -46,16 +46,17 @@ type Way = {
   readonly outcome: Outcome;
 };
 
-/** Opens the port; 0 takes a free one. The token is had first, so that "not signed in" is said at once. */
+/** Opens the port; 0 takes a free one. `given` tokens must not be bound to a key. The token is had first, so that "not signed in" is said at once. */
 export async function openHttpDoor(
   context: Context,
   resource: string,
   port: number,
+  given?: SessionTokens,
 ): Promise<Result<HttpDoor, Failure>> {
   const gateway = await resolveGateway(context);
   if (!gateway.ok) return gateway;
   // Not bound to a key: a proof for each request would be one for each image of a page.
-  const tokens = sessionTokens(context, gateway.value, [resource], { unbound: true });
+  const tokens = given ?? sessionTokens(context, gateway.value, [resource], { unbound: true });
   const token = await tokens.get();
   if (!token.ok) return token;
   const url = new URL(gateway.value);
@@ -73,11 +74,10 @@ export async function openHttpDoor(
       socket.once("close", () => resolve());
       server.emit("connection", socket);
     });
-  const door = await openTcpPort(port, serve, () =>
-    say(context.terminal, "turned away a connection of another user of this machine"),
-  );
+  const door = await openTcpPort(port, serve, () => strangerTurnedAway(context));
   if (!door.ok) return door;
-  return ok({ ...door.value, url: `http://127.0.0.1:${door.value.port}`, outcome });
+  const local = `http://127.0.0.1:${door.value.port}`;
+  return ok({ ...door.value, url: local, outcome });
 }
 
 /** Why a request may not pass; undefined when it may. */

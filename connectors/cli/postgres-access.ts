@@ -6,7 +6,7 @@ import { resolveGateway } from "./gateway.ts";
 import { type LocalPort, openTcpPort, openUnixSocket } from "./local-port.ts";
 import { type Outcome, newOutcome } from "./outcome.ts";
 import { fatalResponse, refusePostgresStartup } from "./postgres-refusal.ts";
-import { type TokenOptions, sessionTokens } from "./session-token.ts";
+import { type SessionTokens, sessionTokens } from "./session-token.ts";
 import { type ShimOptions, carry } from "./shim.ts";
 import { say } from "./terminal.ts";
 
@@ -21,11 +21,11 @@ export type Access = {
 export async function openAccess(
   context: Context,
   resource: string,
-  options: TokenOptions = {},
+  given?: SessionTokens,
 ): Promise<Result<Access, Failure>> {
   const gateway = await resolveGateway(context);
   if (!gateway.ok) return gateway;
-  const tokens = sessionTokens(context, gateway.value, [resource], options);
+  const tokens = given ?? sessionTokens(context, gateway.value, [resource]);
   const token = await tokens.get();
   if (!token.ok) return token;
   const outcome = newOutcome(context.terminal);
@@ -54,9 +54,11 @@ export function openDoor(
   const serve = (socket: Parameters<Parameters<typeof openUnixSocket>[0]>[0]): Promise<void> =>
     carry({ readable: socket, writable: socket }, access.options);
   if (port === undefined) return openUnixSocket(serve);
-  return openTcpPort(port, serve, () =>
-    say(context.terminal, "turned away a connection of another user of this machine"),
-  );
+  return openTcpPort(port, serve, () => strangerTurnedAway(context));
+}
+
+export function strangerTurnedAway(context: Context): void {
+  say(context.terminal, "turned away a connection of another user of this machine");
 }
 
 /** Said once where a TCP port cannot tell users apart. */

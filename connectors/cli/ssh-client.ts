@@ -33,17 +33,35 @@ export async function learnHostKey(context: Context, api: Api): Promise<Result<v
 export async function sshSettings(context: Context): Promise<Result<SshSettings, Failure>> {
   const api = await openApi(context);
   if (!api.ok) return api;
-  const { gateway } = api.value;
-  if (!existsSync(knownHostsFile(context.environment, gateway))) {
-    const learnt = await learnHostKey(context, api.value);
-    if (!learnt.ok) return learnt;
-  }
-  return ok(settingsFor(context, gateway));
+  const known = await needHostKey(context, api.value);
+  return known.ok ? ok(settingsFor(context, api.value.gateway)) : known;
+}
+
+/** Learns the gateway's host key unless it is known. */
+export async function needHostKey(context: Context, api: Api): Promise<Result<void, Failure>> {
+  if (existsSync(knownHostsFile(context.environment, api.gateway))) return ok(undefined);
+  return learnHostKey(context, api);
 }
 
 export function settingsFor(context: Context, gateway: string): SshSettings {
+  return [["ProxyCommand", proxyCommand(context, gateway)], ...trustedSettings(context, gateway)];
+}
+
+/** The text of an ssh_config that leads `host` to a port of this machine behind which its session is. */
+export function configForPort(context: Context, gateway: string, host: string, port: number): string {
+  const settings: SshSettings = [
+    ["HostName", "127.0.0.1"],
+    ["Port", String(port)],
+    // A master would let a later command in when the door is closed to it.
+    ["ControlPath", "none"],
+    ...trustedSettings(context, gateway),
+  ];
+  return `Host ${host}\n${settings.map(([name, value]) => `  ${name} ${value}\n`).join("")}`;
+}
+
+/** What holds however ssh gets there: it is the gateway that answers, and no secret of the user's goes there. */
+function trustedSettings(context: Context, gateway: string): SshSettings {
   return [
-    ["ProxyCommand", proxyCommand(context, gateway)],
     ["HostKeyAlias", knownHostsAlias(gateway)],
     ["HostKeyAlgorithms", "ssh-ed25519"],
     ["UserKnownHostsFile", quoteSetting(knownHostsFile(context.environment, gateway))],
@@ -71,6 +89,9 @@ function proxyCommand(context: Context, gateway: string): string {
     "--gateway",
     gateway,
     ...(context.tokenFile === undefined ? [] : ["--token-file", context.tokenFile]),
+    // A step that lost its task on the way would act with all of the user's rights.
+    ...(context.task === undefined ? [] : [`--task=${context.task}`]),
+    ...(context.actorTokenFile === undefined ? [] : [`--actor-token-file=${context.actorTokenFile}`]),
     ...(context.noWait ? ["--no-wait"] : []),
     ...(context.reason === undefined ? [] : [`--reason=${context.reason}`]),
     "--",

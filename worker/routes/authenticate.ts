@@ -37,7 +37,7 @@ async function verificationKeys(
 
 /** What a token that names resources or a task, or that somebody uses for another, may ask of the API. */
 const FOR_DELEGATES: readonly (readonly [method: string, path: RegExp])[] = [
-  ["GET", /^\/v1\/(whoami|resources)$/],
+  ["GET", /^\/v1\/(whoami|resources|ssh\/host-key)$/],
   ["GET", /^\/v1\/approvals\/[^/]+$/],
   ["GET", /^\/v1\/tasks(\/[^/]+)?$/],
   ["POST", /^\/v1\/tasks$/],

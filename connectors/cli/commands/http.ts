@@ -46,7 +46,7 @@ resource: ORDERS_API_URL for orders-api.
 };
 
 /** Runs a command that finds the service in `<RESOURCE>_URL`. */
-export async function runWithHttp(
+async function runWithHttp(
   context: Context,
   resource: string,
   port: number,

@@ -124,6 +124,8 @@ describe("sally revoke", () => {
       actor_token_type: TYPES.access,
     });
     const delegated = await GatewayClient.open(stack.gateway, "scratch-db", acting.token());
+    const server = stack.startSally("engineer", ["ssh", "web-1", "--", "tail", "-f", "/etc/passwd"]);
+    await server.waitFor("stdout", /:\//, 50_000);
     client.send(f.query("select pg_sleep(30)"));
     const started = performance.now();
     const revoked = await stack.sally("reviewer-a", [
@@ -134,8 +136,10 @@ describe("sally revoke", () => {
       "--json",
     ]);
     expect(revoked.code).toBe(0);
-    await Promise.all([client.closed, delegated.closed]);
+    const [, , { code, stderr }] = await Promise.all([client.closed, delegated.closed, server.result]);
     expect(performance.now() - started).toBeLessThan(5000);
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(/the session has ended: the access of .* has been revoked/);
     expect(client.notices.at(-1)).toMatchObject({ type: "ended", code: "principal_revoked" });
     expect(await api(stack.gateway, token, "GET", "/v1/whoami")).toMatchObject({
       status: 401,
