@@ -22,6 +22,24 @@ const fields = z
 export const HTTP_METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] as const;
 export type HttpMethod = (typeof HTTP_METHODS)[number];
 
+const name = z.string().max(LIMITS.http.identityName);
+
+/** A principal as the gateway has verified it, the session it acts in, and who acts for it. */
+export const HttpPrincipal = z.object({
+  issuer: name,
+  subject: name,
+  /** For people to read; never an identity. */
+  name,
+  groups: z.array(name).max(LIMITS.http.groups),
+  session: z.string().max(64),
+  /** Who acts for the principal now, as `issuer#subject`. */
+  actor: z
+    .string()
+    .max(2 * LIMITS.http.identityName + 1)
+    .optional(),
+});
+export type HttpPrincipal = z.infer<typeof HttpPrincipal>;
+
 /** Payload of OPEN. */
 export const HttpOpen = z.object({
   protocol: z.enum(["http", "kubernetes"]),
@@ -32,6 +50,8 @@ export const HttpOpen = z.object({
   headers: fields,
   /** Length of the body, null for one that ends when it ends; absent without a body. */
   body: z.union([z.number().int().nonnegative(), z.null()]).optional(),
+  /** Who asks, where the connector may tell the service so in its own words (Kubernetes impersonation). */
+  principal: HttpPrincipal.optional(),
   /** Subprotocols of a WebSocket; absent for a plain request. */
   webSocket: z.array(z.string().max(256)).max(32).optional(),
 });

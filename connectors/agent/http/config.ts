@@ -2,7 +2,8 @@
 import { z } from "zod";
 import { Secret } from "../config-values.ts";
 
-const Address = z.string().transform((text, context): URL => {
+/** An https:// or http:// address, which may have a path. */
+export const HttpAddress = z.string().transform((text, context): URL => {
   const complain = (message: string): never => {
     context.addIssue({ code: "custom", message });
     return z.NEVER;
@@ -43,7 +44,7 @@ export const HttpConfig = z
   .strictObject({
     protocol: z.literal("http"),
     /** May have a path: then requests stay below it. */
-    address: Address,
+    address: HttpAddress,
     credential: HttpCredential.optional(),
     /** Files of PEM: certificates to trust in place of the system's, and our own for mutual TLS. */
     ca: z.string().min(1).optional(),
@@ -68,6 +69,6 @@ export const HttpConfig = z
   });
 export type HttpConfig = z.infer<typeof HttpConfig>;
 
-function isThisMachine(host: string): boolean {
+export function isThisMachine(host: string): boolean {
   return host === "localhost" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
 }

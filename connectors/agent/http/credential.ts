@@ -79,7 +79,12 @@ export function needsWholeBody(credential: HttpCredential | undefined): boolean 
   return credential !== undefined && "aws" in credential && credential.aws.service !== "s3";
 }
 
-function withHeader(request: OutgoingRequest, name: string, value: string): Result<OutgoingRequest, string> {
+/** The request with one more field, which replaces others of that name however they are written. */
+export function withHeader(
+  request: OutgoingRequest,
+  name: string,
+  value: string,
+): Result<OutgoingRequest, string> {
   if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) return err("the credential cannot stand in a header");
   const read = (written: string): string => written.replaceAll("_", "-");
   const others = request.headers.filter(([other]) => read(other) !== read(name));

@@ -16,7 +16,7 @@ import type { Log } from "../log.ts";
 import type { ConfigComplaint, Protocol } from "../upstream.ts";
 import { failed, rawFields, safeReason, sendAnswer } from "./answer.ts";
 import { HttpConfig } from "./config.ts";
-import { Secrets, needsWholeBody, withCredential } from "./credential.ts";
+import { type OutgoingRequest, Secrets, needsWholeBody, withCredential } from "./credential.ts";
 import { serveWebSocket } from "./web-socket.ts";
 
 /** Connections to one resource; HTTP/2 has many requests on each. */
@@ -33,10 +33,27 @@ export type TlsOptions = {
 
 /** What serves the channels of one resource. */
 export type HttpTarget = {
-  readonly config: Pick<HttpConfig, "address" | "credential">;
+  readonly address: URL;
   readonly pool: Pool;
-  readonly secrets: Secrets;
   readonly tls: TlsOptions;
+  readonly credential: TargetCredential;
+};
+
+export type TargetCredential = {
+  /** It covers the body, which therefore has to be there as a whole. */
+  readonly wholeBody: boolean;
+  /**
+   * The request with the resource's credential in it. The error is safe to log and says which source failed.
+   *
+   * @param body the whole body where `wholeBody` asked for it
+   */
+  readonly put: (
+    request: OutgoingRequest,
+    body: Uint8Array | undefined,
+    open: HttpOpen,
+  ) => Promise<Result<OutgoingRequest, string>>;
+  /** The upstream did not take it: the next request asks its source again. */
+  readonly forget: () => void;
 };
 
 export const http: Protocol<HttpConfig> = {
@@ -45,7 +62,12 @@ export const http: Protocol<HttpConfig> = {
   create: async (resource, config) => {
     const tls = await readTls(config);
     if (!tls.ok) return tls;
-    const target = openTarget(config, tls.value);
+    const secrets = new Secrets();
+    const target = openTarget(config, tls.value, {
+      wholeBody: needsWholeBody(config.credential),
+      put: (request, body) => withCredential(request, config.credential, secrets, body, performance.now()),
+      forget: () => secrets.forget(),
+    });
     return ok({
       channels: { http: (channel, payload, log) => serveExchange(resource, target, channel, payload, log) },
       close: () => void target.pool.destroy(),
@@ -54,22 +76,32 @@ export const http: Protocol<HttpConfig> = {
 };
 
 /** A pool of connections to one address. */
-export function openTarget(config: HttpConfig, tls: TlsOptions): HttpTarget {
-  const pool = new Pool(config.address.origin, {
+export function openTarget(
+  { address, http2 }: Pick<HttpConfig, "address" | "http2">,
+  tls: TlsOptions,
+  credential: TargetCredential,
+): HttpTarget {
+  const pool = new Pool(address.origin, {
     connections: CONNECTIONS,
     pipelining: 1,
-    allowH2: config.http2 && config.address.protocol === "https:",
+    allowH2: http2 && address.protocol === "https:",
     maxConcurrentStreams: LIMITS.http.concurrent,
     maxHeaderSize: 2 * LIMITS.http.head,
     headersTimeout: HEADERS_TIMEOUT,
     bodyTimeout: 0,
     connect: { timeout: LIMITS.time.upstreamOpen, ...tls },
   });
-  return { config, pool, secrets: new Secrets(), tls };
+  return { address, pool, tls, credential };
 }
 
-async function readTls(config: HttpConfig): Promise<Result<TlsOptions, ConfigComplaint>> {
-  const { ca, clientCertificate, serverName } = config;
+/** Certificates and keys of a resource's config, read once. */
+export async function readTls({
+  ca,
+  clientCertificate,
+  serverName,
+}: Pick<HttpConfig, "ca" | "clientCertificate" | "serverName">): Promise<
+  Result<TlsOptions, ConfigComplaint>
+> {
   const secrets = new Secrets();
   const options: Record<string, string> = {};
   if (ca !== undefined) {
@@ -109,20 +141,18 @@ export async function serveExchange(
   const abort = new AbortController();
   channel.listen({ onRemoteClose: () => abort.abort() });
   channel.once("close", () => abort.abort());
-  const { address, credential } = target.config;
-  const whole = open.body !== undefined && needsWholeBody(credential) ? await readWhole(channel) : undefined;
+  const { address, credential } = target;
+  const whole = open.body !== undefined && credential.wholeBody ? await readWhole(channel) : undefined;
   if (whole !== undefined && !whole.ok) return channel.close(whole.error);
-  const request = await withCredential(
+  const request = await credential.put(
     {
       method: open.method,
       origin: address.origin,
       target: address.pathname.replace(/\/+$/, "") + open.target,
       headers: open.headers,
     },
-    credential,
-    target.secrets,
     open.body === undefined ? new Uint8Array() : whole?.value,
-    performance.now(),
+    open,
   );
   if (!request.ok) {
     log.error("credential not resolved", { reason: request.error });
@@ -139,7 +169,7 @@ export async function serveExchange(
       responseHeaders: "raw",
       signal: abort.signal,
     });
-    if (answer.statusCode === 401) target.secrets.forget();
+    if (answer.statusCode === 401) credential.forget();
     log.info("answered", {
       status: answer.statusCode,
       milliseconds: Math.round(performance.now() - started),

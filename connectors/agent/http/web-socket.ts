@@ -21,13 +21,18 @@ export function serveWebSocket(
   signal: AbortSignal,
   log: Log,
 ): void {
-  const { address } = target.config;
+  const { address } = target;
   const headers: Record<string, string[]> = {};
   for (const [name, value] of request.headers)
     if (name !== "sec-websocket-protocol") (headers[name] ??= []).push(value);
   const url = `${request.origin.replace(/^http/, "ws")}${request.target}`;
-  const socket = new WebSocket(url, [...(open.webSocket ?? [])], {
+  const offered = open.webSocket ?? [];
+  const socket = new WebSocket(url, offered.map(standIn), {
     headers,
+    finishRequest: (handshake) => {
+      if (offered.length > 0) handshake.setHeader("sec-websocket-protocol", offered.join(", "));
+      handshake.end();
+    },
     handshakeTimeout: LIMITS.time.upstreamOpen,
     maxPayload: LIMITS.http.webSocketMessage,
     perMessageDeflate: false,
@@ -36,8 +41,15 @@ export function serveWebSocket(
   });
   signal.addEventListener("abort", () => socket.terminate(), { once: true });
   let upgraded: IncomingMessage | undefined;
-  socket.on("upgrade", (response: IncomingMessage) => (upgraded = response));
+  let chosen: string | undefined;
+  // Before the library checks what the service chose.
+  socket.on("upgrade", (response: IncomingMessage) => {
+    upgraded = response;
+    chosen = offered.find((protocol) => protocol === response.headers["sec-websocket-protocol"]);
+    if (chosen !== undefined) response.headers["sec-websocket-protocol"] = standIn(chosen);
+  });
   socket.on("unexpected-response", (_request, response: IncomingMessage) => {
+    if (response.statusCode === 401) target.credential.forget();
     sendAnswer(channel, open, address, response.statusCode ?? 502, rawFields(response.rawHeaders), response);
   });
   socket.on("error", (error) => {
@@ -50,7 +62,7 @@ export function serveWebSocket(
       type: "head",
       status: 101,
       headers: rawFields(upgraded?.rawHeaders ?? []),
-      ...(socket.protocol === "" ? {} : { subprotocol: socket.protocol }),
+      ...(chosen === undefined ? {} : { subprotocol: chosen }),
     });
     void toService(channel, socket);
   });
@@ -72,6 +84,14 @@ export function serveWebSocket(
     socket.pause();
     channel.once("drain", () => socket.resume());
   }
+}
+
+/**
+ * Subprotocols are tokens (RFC 6455 section 4.1), and the library holds to that; Kubernetes has one with a slash in
+ * it, `SPDY/3.1+portforward.k8s.io`. It goes over the wire as it is and by another name through the library.
+ */
+function standIn(protocol: string): string {
+  return protocol.replaceAll("/", "~");
 }
 
 async function toService(channel: TunnelChannel, socket: WebSocket): Promise<void> {
