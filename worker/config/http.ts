@@ -4,39 +4,8 @@ import { parseFieldPattern } from "../../wire/http/json-paths.ts";
 import { parseRoute } from "../../wire/http/routes.ts";
 import { LIMITS } from "../../wire/limits.ts";
 import type { FieldMask, HttpOptions } from "../policy/types.ts";
+import { FIELD, MAX_FIELDS, fieldMask } from "./field-mask.ts";
 import { AT_KEY, object, text } from "./shapes.ts";
-
-const MASKS = [
-  "null",
-  "full",
-  "last4",
-  "first1",
-  "email",
-  "hash",
-  "date_year",
-  "round",
-] as const satisfies readonly FieldMask["mask"][];
-
-const MAX_FIELDS = 500;
-const FIELD = 256;
-
-const maskKind = z.enum(MASKS);
-
-/** `last4`, or `{ mask: round, step: 100 }`. An unquoted `null` in YAML is the mask of that name. */
-const fieldMask = z.preprocess(
-  (value) => (typeof value === "object" && value !== null ? value : { mask: value ?? "null" }),
-  object({
-    mask: maskKind,
-    step: z.number().positive("must be greater than 0").finite().optional(),
-  }).superRefine(({ mask, step }, context) => {
-    if ((mask === "round") === (step !== undefined)) return;
-    const message =
-      mask === "round"
-        ? "round needs a step: { mask: round, step: 100 }"
-        : `step belongs to round, not to ${mask}`;
-    context.addIssue({ code: "custom", message });
-  }),
-);
 
 const masks = z
   .record(z.string().max(FIELD), fieldMask)

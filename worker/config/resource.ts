@@ -3,6 +3,7 @@ import { z } from "zod";
 import { LIMITS } from "../../wire/limits.ts";
 import type { ColumnMask, MaskKind, Resource, RowFilter } from "../policy/types.ts";
 import { httpShape, toHttpOptions } from "./http.ts";
+import { kubernetesShape, toKubernetesOptions } from "./kubernetes.ts";
 import { parseQualifiedName } from "./relation-name.ts";
 import { AT_KEY, duration, name, object, size, text } from "./shapes.ts";
 
@@ -143,7 +144,7 @@ const loginName = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,63}$/, "is
 
 /** What stands under a resource's name. */
 export const resourceShape = object({
-  protocol: z.enum(["postgres", "ssh", "http"]),
+  protocol: z.enum(["postgres", "ssh", "http", "kubernetes"]),
   connector: name,
   database: text(63).optional(),
   logins: z.array(loginName).max(100).optional(),
@@ -156,28 +157,33 @@ export const resourceShape = object({
   heldInTransaction: duration(1_000, LIMITS.time.approval).default(LIMITS.time.heldInTransaction),
   approvalExpires: duration(10_000, LIMITS.time.approval).optional(),
   http: httpShape.optional(),
+  kubernetes: kubernetesShape.optional(),
 }).superRefine((resource, context) => {
   // A protection that does not protect would be worse than none.
   const complain = (key: string, message: string): void =>
     context.addIssue({ code: "custom", path: [key], params: AT_KEY, message });
-  if (resource.protocol !== "http" && resource.http !== undefined)
-    complain("http", `"http" belongs to resources with protocol: http`);
-  if (resource.protocol !== "http") return;
+  for (const key of ["http", "kubernetes"] as const)
+    if (resource.protocol !== key && resource[key] !== undefined)
+      complain(key, `"${key}" belongs to resources with protocol: ${key}`);
+  if (resource.protocol !== "http" && resource.protocol !== "kubernetes") return;
   for (const key of ["masks", "rows", "trustedFunctions"] as const) {
-    const hint = key === "masks" ? "; write the fields under http.masks" : "";
+    const hint = key === "masks" ? `; write the fields under ${resource.protocol}.masks` : "";
     if (resource[key].length > 0)
       complain(key, `"${key}" is about relations, which ${resource.protocol} does not have${hint}`);
   }
 });
 
 export function toResource(resourceName: string, shape: z.infer<typeof resourceShape>): Resource {
-  const { database, logins, approvalExpires, http, ...rest } = shape;
+  const { database, logins, approvalExpires, http, kubernetes, ...rest } = shape;
   return {
     name: resourceName,
     ...rest,
     ...(database === undefined ? {} : { database }),
     ...(logins === undefined ? {} : { logins }),
     ...(shape.protocol === "http" ? { http: toHttpOptions(http ?? httpShape.parse({})) } : {}),
+    ...(shape.protocol === "kubernetes"
+      ? { kubernetes: toKubernetesOptions(kubernetes ?? kubernetesShape.parse({})) }
+      : {}),
     ...(approvalExpires === undefined ? {} : { approvalExpires }),
   };
 }
