@@ -269,7 +269,7 @@ export const LIMITS = {
     /** Keys of an identity provider before they are read again. */
     providerKeys: 10 * 60_000,
     /** Pause before the keys are read again for a key id that they lack, or after a failure. */
-    providerCooldown: 30_000,
+    providerCooldown: 10_000,
     /** Keys that go on serving while their provider cannot be reached. */
     providerKeysStale: 24 * 60 * 60_000,
     /** A client that has not finished its startup. */

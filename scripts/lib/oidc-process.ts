@@ -165,6 +165,8 @@ function serve(
   const provider = createProvider(options);
   const callback = provider.callback();
   const server = createServer((request, response) => {
+    // For tests that count what the gateway asks; a query may hold codes.
+    console.log(`${request.method ?? ""} ${(request.url ?? "").split("?")[0] ?? ""}`);
     login(provider, request, response).then(
       (handled) => {
         if (!handled) callback(request, response);

@@ -25,6 +25,15 @@ export type KeySource = {
   ) => Promise<Result<JWTVerifyGetKey, KeyProblem>>;
 };
 
+/** Where key sets outlive the process: a gateway that starts while a provider is away knows the keys it knew. */
+export type KeyStore = {
+  readonly load: (issuer: string) => StoredKeys | undefined;
+  readonly save: (issuer: string, stored: StoredKeys) => void;
+};
+
+/** Public keys as they were read at `readAt`, milliseconds since the epoch. */
+export type StoredKeys = { readonly jwks: JSONWebKeySet; readonly readAt: number };
+
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 type Kept = {
@@ -37,7 +46,7 @@ type Kept = {
   problem: KeyProblem;
 };
 
-export function createKeySource(fetch: Fetch): KeySource {
+export function createKeySource(fetch: Fetch, store?: KeyStore): KeySource {
   const providers = new Map<string, Kept>();
 
   const refresh = (issuer: string, kept: Kept, now: number): Promise<void> => {
@@ -48,6 +57,7 @@ export function createKeySource(fetch: Fetch): KeySource {
           kept.jwks = read.value;
           kept.getKey = createLocalJWKSet(read.value);
           kept.readAt = now;
+          store?.save(issuer, { jwks: read.value, readAt: now });
         } else {
           kept.problem = read.error;
         }
@@ -63,10 +73,11 @@ export function createKeySource(fetch: Fetch): KeySource {
     keys: async (issuer, kid, now) => {
       let kept = providers.get(issuer);
       if (kept === undefined) {
+        const stored = store?.load(issuer);
         kept = {
-          jwks: undefined,
-          getKey: undefined,
-          readAt: Number.NEGATIVE_INFINITY,
+          jwks: stored?.jwks,
+          getKey: stored === undefined ? undefined : createLocalJWKSet(stored.jwks),
+          readAt: stored?.readAt ?? Number.NEGATIVE_INFINITY,
           triedAt: Number.NEGATIVE_INFINITY,
           reading: undefined,
           problem: "provider_unreachable",

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { verifyIdentityToken } from "../../../worker/identity/identity-token.ts";
-import { type KeySource, createKeySource } from "../../../worker/identity/key-source.ts";
+import { type KeySource, type StoredKeys, createKeySource } from "../../../worker/identity/key-source.ts";
 import { type KeyServer, NOW, type TestKey, issuerAt, newKey, sign, startKeyServer } from "./key-server.ts";
 
 const MINUTE = 60_000;
@@ -95,6 +95,20 @@ describe("keys of an identity provider", () => {
   ])("are not taken from a discovery document with %s", async (_, discovery) => {
     server.discovery = discovery;
     expect(await outcome(first, NOW)).toBe("provider_malformed");
+  });
+
+  it("outlive the process that read them, for as long as they would have served there", async () => {
+    const kept = new Map<string, StoredKeys>();
+    const store = { load: (issuer: string) => kept.get(issuer), save: kept.set.bind(kept) };
+    expect(await outcome(first, NOW, createKeySource(fetch, store))).toBe("ok");
+    server.failure = "status";
+    const asked = server.asked;
+    const again = createKeySource(fetch, store);
+    expect(await outcome(first, NOW + MINUTE, again)).toBe("ok");
+    expect(server.asked).toBe(asked);
+    expect(await outcome(second, NOW + MINUTE, again)).not.toBe("ok");
+    const dayLater = createKeySource(fetch, store);
+    expect(await outcome(first, NOW + 25 * 60 * MINUTE, dayLater)).toBe("provider_unreachable");
   });
 
   it("are only public ones: a symmetric, private or encryption key in the set is passed over", async () => {

@@ -32,6 +32,7 @@ import { LiveStreams, admitViewer } from "./live.ts";
 import { LoginDesk } from "./login-desk.ts";
 import { Outbox } from "./outbox.ts";
 import { People } from "./people.ts";
+import { ProviderKeys } from "./provider-keys.ts";
 import { RevocationDesk } from "./revocation-desk.ts";
 import { ScimService } from "./scim.ts";
 import { GatewaySecrets } from "./secrets.ts";
@@ -79,7 +80,7 @@ export function createParts(ctx: DurableObjectState, env: Bindings) {
   });
 
   const keys = new SigningKeys(sql);
-  const keySource = createKeySource((url, init) => fetch(url, init));
+  const keySource = createKeySource((url, init) => fetch(url, init), new ProviderKeys(sql));
   const identity = new Identity({
     sql,
     keys,
