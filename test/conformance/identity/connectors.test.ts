@@ -1,5 +1,5 @@
 /** How far a connector is trusted: its key, its followers, and what is configured for it. */
-import { cp, readFile, stat, writeFile } from "node:fs/promises";
+import { cp, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startConnector } from "../../../scripts/lib/connector.ts";
@@ -84,6 +84,34 @@ describe("a connector's key", () => {
     const again = await runConnector(stolen, "--rotate-key");
     expect((await again.exited).code).not.toBe(0);
     expect(await works()).toBe(true);
+  });
+
+  it("is replaced by itself when it is older than --rotate-key-after says, and only then", async () => {
+    const directory = join(stack.directory, "connector");
+    const file = join(directory, "state/connector.key");
+    const before = await readFile(file, "utf8");
+    const threeDaysAgo = new Date(Date.now() - 3 * 24 * 60 * 60_000);
+    await utimes(file, threeDaysAgo, threeDaysAgo);
+    const patient = await runConnector(directory, "--rotate-key-after", "4");
+    await until(async () => (await processesOf("demo")) === 2, "the patient one is connected");
+    expect(await readFile(file, "utf8")).toBe(before);
+    await patient.stop("SIGINT");
+
+    const strict = await runConnector(directory, "--rotate-key-after", "2");
+    await until(async () => tail(strict.logFile).includes("the key is replaced"), "the key is replaced");
+    const after = await readFile(file, "utf8");
+    expect(after).not.toBe(before);
+    // Both go on with the new key, the one that rotated and the one that did not know.
+    await until(async () => (await processesOf("demo")) === 2, "both are connected under the new key");
+    await until(works, "sessions open under the new key");
+    await strict.stop("SIGINT");
+    await until(async () => (await processesOf("demo")) === 1, "the first one stays");
+
+    const again = await runConnector(directory, "--rotate-key-after", "2");
+    await until(async () => (await processesOf("demo")) === 2, "it is connected");
+    expect(await readFile(file, "utf8")).toBe(after);
+    await again.stop("SIGINT");
+    await until(async () => (await processesOf("demo")) === 1, "the first one stays");
   });
 
   it("shows when two processes use it", async () => {
