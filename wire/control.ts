@@ -30,6 +30,14 @@ export const CONNECT_HEADERS = {
   reason: "sally-reason",
 } as const;
 
+/** Answer headers of a refusal that is told in a protocol's own words, for whoever counts refusals. */
+export const REFUSAL_HEADERS = {
+  /** One of REFUSALS. */
+  code: "sally-refusal",
+  /** Identifier of the approval that it is about. */
+  approval: "sally-approval",
+} as const;
+
 /** From the gateway to the shim, so that `sally` can tell a script what happened (exit codes 3, 4, 6). */
 export const ClientNotice = z.discriminatedUnion("type", [
   z.object({ type: z.literal("session"), session: z.string() }),

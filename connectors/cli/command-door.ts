@@ -7,8 +7,9 @@ import { apiWith } from "./api.ts";
 import type { Context, Environment } from "./context.ts";
 import type { Failure } from "./failure.ts";
 import { openHttpDoor, urlVariable } from "./http-door.ts";
+import { openKubernetesDoor } from "./kubernetes-door.ts";
 import { openTcpPort } from "./local-port.ts";
-import { postgresEnvironment } from "./native-client.ts";
+import { postgresEnvironment, withoutToken } from "./native-client.ts";
 import type { Outcome } from "./outcome.ts";
 import { GOODBYE_MS, openAccess, openDoor, strangerTurnedAway, warnUnguarded } from "./postgres-access.ts";
 import type { SessionTokens } from "./session-token.ts";
@@ -38,6 +39,7 @@ export function openCommandDoor(
 ): Promise<Result<CommandDoor, Failure>> {
   if (protocol === "http") return httpDoor(context, options);
   if (protocol === "ssh") return sshDoor(context, options);
+  if (protocol === "kubernetes") return openKubernetesDoor(context, options.resource, options.tokens);
   return postgresDoor(context, options);
 }
 
@@ -118,10 +120,6 @@ async function sshDoor(
       await rm(directory, { recursive: true, force: true });
     },
   });
-}
-
-function withoutToken({ SALLY_TOKEN: _token, ...rest }: Environment): Environment {
-  return rest;
 }
 
 function shellQuote(word: string): string {

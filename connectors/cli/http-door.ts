@@ -1,5 +1,5 @@
 /**
- * A local port that stands for one HTTP resource: what is sent to it goes to the gateway with the user's token.
+ * A local port that stands for one HTTP service or one cluster: what is sent to it goes to the gateway with the user's token.
  * Whatever connects acts as the user, so besides the checks of local-port.ts a web page in the user's browser must
  * not get in: the Host has to be ours (no DNS rebinding), and a request that a page of another origin made is
  * turned away.
@@ -8,7 +8,7 @@ import { type IncomingMessage, type ServerResponse, createServer, request as htt
 import { request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { CONNECT_HEADERS } from "../../wire/control.ts";
+import { CONNECT_HEADERS, REFUSAL_HEADERS } from "../../wire/control.ts";
 import { EXIT } from "../../wire/refusals.ts";
 import { type Result, ok } from "../../wire/result.ts";
 import type { Context } from "./context.ts";
@@ -39,11 +39,13 @@ const PROBLEM_BYTES = 64 << 10;
 
 type Way = {
   readonly gateway: URL;
-  /** `/http/<resource>` below the gateway's own path. */
+  /** `/http/<resource>` or `/k8s/<resource>` below the gateway's own path. */
   readonly prefix: string;
   readonly tokens: SessionTokens;
   readonly context: Context;
   readonly outcome: Outcome;
+  /** Approvals that the user has been told of: clients ask again in other ways when they are refused. */
+  readonly told: Set<string>;
 };
 
 /** Opens the port; 0 takes a free one. `given` tokens must not be bound to a key. The token is had first, so that "not signed in" is said at once. */
@@ -52,6 +54,7 @@ export async function openHttpDoor(
   resource: string,
   port: number,
   given?: SessionTokens,
+  area: "http" | "k8s" = "http",
 ): Promise<Result<HttpDoor, Failure>> {
   const gateway = await resolveGateway(context);
   if (!gateway.ok) return gateway;
@@ -61,8 +64,8 @@ export async function openHttpDoor(
   if (!token.ok) return token;
   const url = new URL(gateway.value);
   const outcome = newOutcome(context.terminal);
-  const prefix = `${url.pathname.replace(/\/+$/, "")}/http/${encodeURIComponent(resource)}`;
-  const way: Way = { gateway: url, prefix, tokens, context, outcome };
+  const prefix = `${url.pathname.replace(/\/+$/, "")}/${area}/${encodeURIComponent(resource)}`;
+  const way: Way = { gateway: url, prefix, tokens, context, outcome, told: new Set() };
   const server = createServer(
     { requestTimeout: 0 },
     (request, response) => void pass(way, request, response),
@@ -209,6 +212,9 @@ function fieldsBack(way: Way, answer: IncomingMessage): string[] {
 
 /** What the gateway refused counts for the exit code of the command that sent it. */
 function note(way: Way, answer: IncomingMessage): void {
+  const { [REFUSAL_HEADERS.code]: refused, [REFUSAL_HEADERS.approval]: asked } = answer.headers;
+  // A refusal in a protocol's own words has the rest beside it.
+  if (typeof refused === "string") return noteRefusal(way, refused, "", asked);
   if (answer.headers["content-type"] !== "application/problem+json") return;
   const chunks: Buffer[] = [];
   let length = 0;
@@ -221,12 +227,16 @@ function note(way: Way, answer: IncomingMessage): void {
       | { code?: unknown; title?: unknown; approval?: unknown }
       | undefined;
     if (typeof said?.code !== "string" || typeof said.title !== "string") return;
-    way.outcome.notice({ type: "refused", code: said.code, message: said.title });
-    if (exitFor(said.code) === EXIT.held && typeof said.approval === "string") {
-      const url = `${way.gateway.href.replace(/\/+$/, "")}/v1/approvals/${said.approval}`;
-      way.outcome.notice({ type: "held", approval: said.approval, url, waiting: false });
-    }
+    noteRefusal(way, said.code, said.title, said.approval);
   });
+}
+
+function noteRefusal(way: Way, code: string, message: string, approval: unknown): void {
+  way.outcome.notice({ type: "refused", code, message });
+  if (exitFor(code) !== EXIT.held || typeof approval !== "string" || way.told.has(approval)) return;
+  way.told.add(approval);
+  const url = `${way.gateway.href.replace(/\/+$/, "")}/v1/approvals/${approval}`;
+  way.outcome.notice({ type: "held", approval, url, waiting: false });
 }
 
 function unreachable(way: Way, error: Error): Failure {

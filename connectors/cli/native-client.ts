@@ -54,6 +54,11 @@ export function runNative(command: NativeCommand): Promise<Result<number, Failur
   });
 }
 
+/** An environment for somebody else's program: the identity token stays with us. */
+export function withoutToken({ SALLY_TOKEN: _token, ...rest }: Environment): Environment {
+  return rest;
+}
+
 /** Settings of the user's environment that would lead libpq elsewhere, or ask of the shim what it has not. */
 const MISLEADING = [
   "PGHOSTADDR",

@@ -5,6 +5,8 @@ import { approvalsApprove, approvalsDeny, approvalsLs, approvalsShow } from "./c
 import { connect } from "./commands/connect.ts";
 import { connectorEnroll, connectorLs, connectorRevoke } from "./commands/connector.ts";
 import { http } from "./commands/http.ts";
+import { kubeToken, kubeconfig } from "./commands/kubeconfig.ts";
+import { kubectl } from "./commands/kubectl.ts";
 import { login } from "./commands/login.ts";
 import { logout } from "./commands/logout.ts";
 import { ls } from "./commands/ls.ts";
@@ -32,6 +34,9 @@ export const COMMANDS: readonly Command[] = [
   ssh,
   sshConfig,
   proxy,
+  kubectl,
+  kubeconfig,
+  kubeToken,
   approvalsLs,
   approvalsShow,
   approvalsApprove,

@@ -14,7 +14,8 @@ export const OUTCOME_FILE = "SALLY_SSH_OUTCOME_FILE";
 /** Settings of ssh_config, in order. */
 export type SshSettings = readonly (readonly [string, string])[];
 
-const SALLY = fileURLToPath(new URL("../../bin/sally", import.meta.url));
+/** The program that runs, by its whole path. */
+export const SALLY = fileURLToPath(new URL("../../bin/sally", import.meta.url));
 
 /** Under this name the gateway's key stands in known_hosts, whatever resource is asked for. */
 export function knownHostsAlias(gateway: string): string {

@@ -13,7 +13,7 @@ import type { Context, Environment } from "../context.ts";
 
 export const run: Command = {
   name: "run",
-  summary: "run a command that finds the resource in its environment (PGHOST, DATABASE_URL …)",
+  summary: "run a command with PGHOST, DATABASE_URL, KUBECONFIG … set",
   about: `The command finds the database through PGHOST, PGPORT, PGDATABASE, PGUSER, PGSSLMODE and
 PGGSSENCMODE, or through DATABASE_URL. PGHOST is the directory of a Unix socket that only you can
 use: libpq (psql, Python, Ruby, PHP), node-postgres and pgx take that. A client that does not (JDBC,
@@ -30,8 +30,13 @@ For a server it finds a file for ssh -F in SALLY_SSH_CONFIG; git and rsync use i
 
   sally run web-1 -- sh -c 'ssh -F "$SALLY_SSH_CONFIG" web-1 uptime'
 
+For a cluster it finds a kubeconfig in KUBECONFIG, as kubectl, Helm and k9s do:
+
+  sally run prod -- helm list --all-namespaces
+
 With --task FILE the command gets the rights of exactly that task (as for sally tasks start), which ends with
-it: PGHOST and the like lead into the task, and SALLY_TASK names it. The tokens of this sally are not passed on.
+it: PGHOST and the like lead into the task, and SALLY_TASK names it. The tokens of this sally are not passed
+on.
 
   sally run shop-db --task report.json -- ./report`,
   positionals: [{ name: "RESOURCE", about: "the resource, as sally ls names it" }],
@@ -60,7 +65,7 @@ it: PGHOST and the like lead into the task, and SALLY_TASK names it. The tokens 
     const protocol = await protocolOf(inTask, resource);
     const tokens = sessionTokens(inTask, gateway.value, [resource], {
       ...(details.value === undefined ? {} : { details: details.value }),
-      unbound: protocol === "http",
+      unbound: protocol === "http" || protocol === "kubernetes",
     });
     const token = await tokens.get();
     if (!token.ok) return token;
