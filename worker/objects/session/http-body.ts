@@ -247,7 +247,7 @@ function eventEnd(bytes: Uint8Array): number | undefined {
 
 /** Looks for what no mask names (worker/policy/masks/detectors.ts). */
 function detectFilter(options: FilterOptions, json: boolean): BodyFilter {
-  let detector = createDetector(DETECTOR_KINDS, json);
+  let detector = createDetector(DETECTOR_KINDS, json ? "json" : "text");
   const take = ({ detector: next, bytes, found }: ReturnType<typeof pushDetector>) => {
     detector = next;
     for (const kind of found) options.masked(`detected ${kind}`);

@@ -5,7 +5,11 @@ import type { SshInput, SshSignal, SshTarget } from "../../../wire/ssh/machine-t
 import { SshOpened, SshSignalFromServer } from "../../../wire/ssh/open.ts";
 import { type OutputPiece, newOutputParser, parseOutput } from "../../../wire/ssh/output-frame.ts";
 import type { SessionHost } from "./driver.ts";
+import { OutputDetectors } from "./output-detectors.ts";
 import { ChannelLog } from "./ssh-log.ts";
+
+/** What detectors do with what they find. */
+export type DetectorAction = "mask" | "block";
 
 export class UpstreamChannel {
   readonly log: ChannelLog;
@@ -13,6 +17,9 @@ export class UpstreamChannel {
   readonly #id: number;
   /** Output of a program marks its two streams; of everything else it is bare. */
   readonly #marked: boolean;
+  readonly #terminal: boolean;
+  readonly #action: DetectorAction | undefined;
+  #detectors: OutputDetectors | undefined;
   readonly #parser = newOutputParser();
   #number: number | undefined;
   #handed = 0;
@@ -21,8 +28,11 @@ export class UpstreamChannel {
   #exit: SshSignal | undefined;
   #over = false;
 
-  constructor(host: SessionHost, id: number, target: SshTarget, keep: number) {
+  /** @param action set where detectors look at the output */
+  constructor(host: SessionHost, id: number, target: SshTarget, keep: number, action?: DetectorAction) {
     this.#host = host;
+    this.#action = action;
+    this.#terminal = "terminal" in target && target.terminal !== undefined;
     this.#id = id;
     this.#marked = target.kind === "exec" || target.kind === "shell";
     this.log = new ChannelLog(id, keep, (body) => host.record(body));
@@ -30,6 +40,7 @@ export class UpstreamChannel {
 
   open(payload: unknown, run: (input: SshInput) => void): Result<void, Refusal> {
     const channel = this.#id;
+    if (this.#action !== undefined) this.#detectors = this.#newDetectors(run);
     const opened = this.#host.openChannel(payload, {
       opened: (answer) => {
         const parsed = SshOpened.safeParse(answer);
@@ -42,10 +53,13 @@ export class UpstreamChannel {
         if (parsed.success) this.#exit = parsed.data;
       },
       ended: () => {
+        this.#flushHeld(run);
         this.#flushExit(run);
         run({ kind: "upstreamEnd", channel });
       },
       closed: (why, orderly) => {
+        this.#flushHeld(run);
+        if (this.#over) return;
         this.#over = true;
         this.#flushExit(run);
         run({ kind: "upstreamClosed", channel, refusal: orderly ? undefined : why });
@@ -59,6 +73,7 @@ export class UpstreamChannel {
   send(bytes: Uint8Array): void {
     if (this.#number === undefined || this.#over) return;
     this.#host.toChannel(this.#number, bytes);
+    if (this.#terminal) this.#detectors?.typed(bytes.length);
     this.#handed += bytes.length;
   }
 
@@ -78,6 +93,7 @@ export class UpstreamChannel {
   close(): void {
     if (this.#number !== undefined && !this.#over) this.#host.closeChannel(this.#number);
     this.#over = true;
+    this.#detectors?.close();
   }
 
   signal(signal: SshSignal): void {
@@ -101,16 +117,47 @@ export class UpstreamChannel {
     // The marks cost credit too: it is given back with the first piece.
     let credit = bytes.length - pieces.value.reduce((sum, piece) => sum + piece.bytes.length, 0);
     for (const piece of pieces.value) {
+      const bytes = this.#detectors?.push(piece.stream, piece.bytes) ?? piece.bytes;
+      if (this.#over) return;
       run({
         kind: "upstreamData",
         channel,
         stream: piece.stream,
-        bytes: piece.bytes,
+        bytes,
         credit: credit + piece.bytes.length,
       });
       credit = 0;
     }
     if (credit > 0) run({ kind: "upstreamData", channel, stream: 0, bytes: new Uint8Array(), credit });
+  }
+
+  #newDetectors(run: (input: SshInput) => void): OutputDetectors {
+    const host = this.#host;
+    const channel = this.#id;
+    return new OutputDetectors({
+      turn: (work) => host.turn(work),
+      now: () => host.now(),
+      late: (stream, bytes) => this.#deliver(stream, bytes, run),
+      found: (stream, kinds) => {
+        host.record({ type: "detected", channel, stream, kinds, action: this.#action });
+        if (this.#action !== "block" || this.#over) return;
+        this.close();
+        const message = `the output holds what must not leave ${host.resource.name}: ${kinds.join(", ")}`;
+        const why = refusal("mask_value_withheld", message, { hint: "it was broken off before that" });
+        host.notify({ type: "refused", code: why.code, message: why.message });
+        run({ kind: "upstreamClosed", channel, refusal: why });
+      },
+    });
+  }
+
+  /** What detectors have held back, whose credit has been given back already. */
+  #deliver(stream: number, bytes: Uint8Array, run: (input: SshInput) => void): void {
+    run({ kind: "upstreamData", channel: this.#id, stream: stream === 0 ? 0 : 1, bytes, credit: 0 });
+  }
+
+  #flushHeld(run: (input: SshInput) => void): void {
+    for (const { stream, bytes } of this.#detectors?.end() ?? [])
+      if (!this.#over) this.#deliver(stream, bytes, run);
   }
 
   #flushExit(run: (input: SshInput) => void): void {

@@ -13,17 +13,17 @@ import { createHash } from "node:crypto";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import type { Result } from "../../../wire/result.ts";
-import { toBase64 } from "../../../wire/ssh/base64.ts";
+import { fromBase64, toBase64 } from "../../../wire/ssh/base64.ts";
 import { newSshMachine } from "../../../wire/ssh/machine-state.ts";
 import { stepSsh } from "../../../wire/ssh/machine.ts";
 import type { SshAsk, SshEffect, SshInput, SshTarget } from "../../../wire/ssh/machine-types.ts";
 import type { HeldOperation } from "../../policy/approval.ts";
-import { sshOperation } from "../../policy/ssh/operations.ts";
+import { isFileTransfer, sshOperation } from "../../policy/ssh/operations.ts";
 import type { Decision, Operation } from "../../policy/types.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import { sshHostKey } from "../snapshot.ts";
 import type { SessionDriver, SessionHost } from "./driver.ts";
-import { UpstreamChannel } from "./ssh-channel.ts";
+import { type DetectorAction, UpstreamChannel } from "./ssh-channel.ts";
 import { SshTransport } from "./ssh-transport.ts";
 
 /** A held client is told again after this long. */
@@ -321,7 +321,16 @@ export class SshDriver implements SessionDriver {
       : target.kind === "sftp"
         ? 0
         : this.#host.resource.recordResultBytes;
-    return new UpstreamChannel(this.#host, id, target, keep);
+    return new UpstreamChannel(this.#host, id, target, keep, this.#detectorAction(target));
+  }
+
+  /** Detectors look at what programs print, unless the principal may reveal everything (relation and column `*`). */
+  #detectorAction(target: SshTarget): DetectorAction | undefined {
+    const { detectors } = this.#host.resource;
+    const prints =
+      target.kind === "shell" ||
+      (target.kind === "exec" && !isFileTransfer(fromBase64(target.command) ?? new Uint8Array()));
+    return detectors === "off" || !prints || this.#host.reveals("*", "*") ? undefined : detectors;
   }
 
   #openFailed(id: number, why: Refusal): void {

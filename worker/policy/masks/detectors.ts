@@ -5,6 +5,15 @@
  * Work is on bytes, read as one character each, since every form here is ASCII; what is found is overwritten
  * with as many `*`, so that no length in a protocol changes.
  */
+import {
+  amongBinary,
+  beginsControl,
+  beginsSomething,
+  endsKey,
+  findKeysInOutput,
+  privateKeyEnd,
+  withoutControls,
+} from "./detect-output.ts";
 import { findCards, findIbans, findPhones, findSocialSecurity, type Span } from "./detect-numbers.ts";
 import { findEmails, findKeys, findPrivateKeys, PRIVATE_KEY_END } from "./detect-secrets.ts";
 
@@ -78,11 +87,16 @@ export function latin1(bytes: Uint8Array): string {
   return text;
 }
 
+/**
+ * What a stream is: `text`; `json`, in which a bare number has to stay one; or `output` of a program, which is
+ * held back only as far as something could begin in it, and may be binary (detect-output.ts).
+ */
+export type StreamKind = "text" | "json" | "output";
+
 /** A detector over a stream, as plain data. */
 export type Detector = {
   readonly kinds: readonly DetectorKind[];
-  /** The stream is JSON, in which a bare number has to stay one. */
-  readonly json: boolean;
+  readonly stream: StreamKind;
   /** The last bytes, in which something may have begun that is not complete. */
   readonly held: Uint8Array;
   /** Inside a private key, whose end has not come. */
@@ -103,13 +117,21 @@ export const HOLD_BACK = 768;
 /** Of what was let through, kept for context. */
 const CONTEXT = 64;
 
-export function createDetector(kinds: readonly DetectorKind[] = DETECTOR_KINDS, json = false): Detector {
-  return { kinds, json, held: new Uint8Array(0), inPrivateKey: false, before: "" };
+export function createDetector(
+  kinds: readonly DetectorKind[] = DETECTOR_KINDS,
+  stream: StreamKind = "text",
+): Detector {
+  return { kinds, stream, held: new Uint8Array(0), inPrivateKey: false, before: "" };
 }
 
 /** Takes more bytes of the stream. What could be part of something longer is held back. */
 export function push(detector: Detector, bytes: Uint8Array): Detected {
   return advance(detector, bytes, false);
+}
+
+/** Takes more bytes and holds nothing back, for what a person waits for. */
+export function pushThrough(detector: Detector, bytes: Uint8Array): Detected {
+  return advance(detector, bytes, true);
 }
 
 /** Lets everything through that is held: the stream ended, or its reader has waited long enough. */
@@ -123,17 +145,21 @@ function advance(detector: Detector, more: Uint8Array, all: boolean): Detected {
   bytes.set(more, detector.held.length);
   const text = latin1(bytes);
   const found: Detection[] = [];
-  const end = detector.inPrivateKey ? PRIVATE_KEY_END.exec(text) : null;
-  const from = !detector.inPrivateKey ? 0 : end === null ? text.length : end.index;
+  const output = detector.stream === "output";
+  const end = detector.inPrivateKey ? keyEnd(text, output) : undefined;
+  const from = !detector.inPrivateKey ? 0 : (end ?? text.length);
   if (detector.inPrivateKey) found.push({ kind: "private_key", start: 0, end: from });
   const shift = from - detector.before.length;
-  for (const { kind, start, end } of detect(detector.before + text.slice(from), detector.kinds)) {
+  const rest = detector.before + text.slice(from);
+  for (const { kind, start, end } of output
+    ? detectInOutput(rest, detector.kinds)
+    : detect(rest, detector.kinds)) {
     if (end + shift > from) found.push({ kind, start: Math.max(from, start + shift), end: end + shift });
   }
   const last = found.findLast(({ kind }) => kind === "private_key");
   // An empty one at the very end is a BEGIN whose key has not come yet.
   const open = last !== undefined && last.end === text.length;
-  let cut = all ? text.length : cutAt(text, open);
+  let cut = all ? text.length : output ? outputCut(text, open) : cutAt(text, open);
   for (const one of found) {
     // The key's lines go out as stars as they come; anything else waits until it is whole.
     if (one.kind !== "private_key" && one.start < cut && one.end > cut) cut = one.start;
@@ -142,7 +168,7 @@ function advance(detector: Detector, more: Uint8Array, all: boolean): Detected {
     .filter(({ start }) => start < cut)
     .map((one) => ({ ...one, end: Math.min(one.end, cut) }));
   const out = bytes.subarray(0, cut);
-  overwrite(out, text, reached, detector.json);
+  overwrite(out, text, reached, detector.stream === "json");
   const within = found.some(
     ({ kind, start, end }) =>
       kind === "private_key" && start <= cut && (cut < end || (open && end === text.length)),
@@ -150,7 +176,7 @@ function advance(detector: Detector, more: Uint8Array, all: boolean): Detected {
   return {
     detector: {
       kinds: detector.kinds,
-      json: detector.json,
+      stream: detector.stream,
       held: bytes.slice(cut),
       inPrivateKey: within,
       before: (detector.before + text.slice(0, cut)).slice(-CONTEXT),
@@ -158,6 +184,28 @@ function advance(detector: Detector, more: Uint8Array, all: boolean): Detected {
     bytes: out,
     found: [...new Set(reached.filter(({ start, end }) => end > start).map(({ kind }) => kind))],
   };
+}
+
+function keyEnd(text: string, output: boolean): number | undefined {
+  return output ? privateKeyEnd(text) : PRIVATE_KEY_END.exec(text)?.index;
+}
+
+/** As `detect`, for what a terminal shows, where a private key reaches only as far as it goes on. */
+function detectInOutput(text: string, kinds: readonly DetectorKind[]): Detection[] {
+  const keys = kinds.includes("private_key") && text.includes("PRIVATE KEY") ? findKeysInOutput(text) : [];
+  const others = kinds.filter((kind) => kind !== "private_key");
+  const visible = withoutControls(text, keys);
+  const found: Detection[] = keys.map((key) => ({ ...key, kind: "private_key" }));
+  for (const one of detect(visible, others))
+    if (one.kind !== "email" || !amongBinary(text, one)) found.push(one);
+  return found.sort((one, other) => one.start - other.start);
+}
+
+/** Where to cut output: before what could become a match with what follows. */
+function outputCut(text: string, inPrivateKey: boolean): number {
+  if (inPrivateKey) return endsKey(text);
+  const something = beginsSomething(text, Math.max(0, text.length - HOLD_BACK));
+  return beginsKey(text, Math.min(something, beginsControl(text)));
 }
 
 /** Nothing that is looked for goes across one of these. */

@@ -35,6 +35,28 @@ export function sshOperation(ask: SshAsk, login: string): Operation {
   }
 }
 
+/**
+ * Whether a command is the server's end of scp, rsync or git, as their clients start it. What it writes is a
+ * protocol with files in it, as that of sftp is, and no text to be looked at or overwritten.
+ */
+export function isFileTransfer(command: Uint8Array): boolean {
+  const parsed = parseCommandLine(command);
+  if (!parsed.plain) return false;
+  const [program = "", ...rest] = parsed.argv;
+  switch (program) {
+    case "scp":
+      return rest.includes("-t") || rest.includes("-f");
+    case "rsync":
+      return rest[0] === "--server";
+    case "git-upload-pack":
+    case "git-receive-pack":
+    case "git-upload-archive":
+      return true;
+    default:
+      return false;
+  }
+}
+
 function execFacts(command: Uint8Array, terminal: boolean, login: string): SshExecFacts {
   const parsed = parseCommandLine(command);
   if (!parsed.plain) {
