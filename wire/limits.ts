@@ -121,6 +121,24 @@ export const LIMITS = {
     /** Route templates of one resource. */
     routes: 5_000,
   },
+  kubernetes: {
+    /** Body of a request that changes something: what the API server itself takes. */
+    body: 3 << 20,
+    /** YAML that is read: its parser is slow. */
+    yaml: 256 << 10,
+    /** Nesting of an object. */
+    depth: 256,
+    /** One object, or one list of them, as protobuf, and one event of a watch. */
+    message: 8 << 20,
+    /** Words of a command. */
+    arguments: 1_000,
+    /** Masks of one resource, and steps of a field. */
+    masks: 500,
+    fieldSteps: 32,
+    /** One frame of a port-forward's tunnel, and its connections open at once. */
+    frame: 1 << 20,
+    connections: 200,
+  },
   ssh: {
     /** Payload of one SSH packet that we take (RFC 4253 section 6.1 asks for 32768 plus headers at least). */
     packet: 35_000,
