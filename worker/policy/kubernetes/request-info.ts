@@ -13,6 +13,7 @@
  */
 import type { HttpMethod } from "../../../wire/http/open.ts";
 import type { Target } from "../../../wire/http/target.ts";
+import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { KubernetesVerb } from "../types.ts";
@@ -76,8 +77,6 @@ const NAMESPACE_SUBRESOURCES = ["status", "finalize"];
 
 /** Subresources with side effects of their own that a dry run does not keep from happening, or that we do not know. */
 const DRY_RUN_SUBRESOURCES = ["", "status", "scale", "eviction", "ephemeralcontainers", "resize", "approval"];
-
-const MAX_ARGUMENTS = 1_000;
 
 const DNS_LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const DNS_NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
@@ -243,8 +242,9 @@ function connection(
   }
   const command = verb === "exec" ? (query.get("command") ?? []) : [];
   if (verb === "exec" && command.length === 0) return refuse("runs no command");
-  if (command.length > MAX_ARGUMENTS) {
-    return err(refusal("statement_over_limit", `a command may have at most ${MAX_ARGUMENTS} words`));
+  const limit = LIMITS.kubernetes.arguments;
+  if (command.length > limit) {
+    return err(refusal("statement_over_limit", `a command may have at most ${limit} words`));
   }
   const container = single(query, "container");
   if (!container.ok) return container;
