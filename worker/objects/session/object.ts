@@ -2,7 +2,7 @@
  * The Session object, one per session: the data path. Both of its sockets are inbound (the shim's, and the
  * connector's that dials back), so that an idle session can hibernate. This is its surface: sockets, requests
  * and calls from the other objects, each of which becomes a turn of the session (session.ts). See driver.ts for
- * the division of work with protocols.
+ * the division of work with protocols, and ../SCHEMA.md for the tables.
  */
 import { DurableObject } from "cloudflare:workers";
 import { FromClient, PATHS, WEBSOCKET_PROTOCOL, parseControl } from "../../../wire/control.ts";

@@ -1,6 +1,7 @@
 /** An idle PostgreSQL session as JSON and back (DESIGN section 9, rule 5). */
 import type { SessionNames } from "../../policy/masks/session-names.ts";
 import { type PreparedState, newPreparedState } from "../../policy/sql/prepared.ts";
+import type { BoundPortal } from "./postgres-judge.ts";
 import type { Kept } from "./postgres-statements.ts";
 
 export type FrozenPostgres = {
@@ -14,7 +15,7 @@ export type FrozenPostgres = {
   readonly status: "I" | "T" | "E";
   readonly hiding: boolean;
   readonly channel: number | undefined;
-  readonly portals: ReadonlyMap<number, { readonly kept: Kept; approved: boolean }>;
+  readonly portals: ReadonlyMap<number, BoundPortal>;
 };
 
 /** The caller freezes only what is idle, so nothing is pending. */
@@ -35,7 +36,7 @@ export function thawPrepared(text: string): FrozenPostgres {
     readonly secretKey: string;
     readonly statements: [string, never][];
     readonly cursors: [string, never][];
-    readonly portals: [number, { kept: Kept; approved: boolean }][];
+    readonly portals: [number, BoundPortal][];
   };
   const { statements, cursors, portals, secretKey, ...rest } = json;
   const prepared = newPreparedState<Kept>();
