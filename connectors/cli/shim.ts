@@ -110,11 +110,15 @@ function attach(socket: WebSocket, onNotice: (notice: ClientNotice) => void): At
 
 async function pump(local: Local, socket: WebSocket, options: ShimOptions): Promise<void> {
   let ended: { code: string; message: string } | undefined;
+  let notRenewed: Failure | undefined;
   const { tunnel, closed, orderly } = attach(socket, (notice) => {
     if (notice.type === "ended") ended = notice;
     options.outcome.notice(notice);
+    // That the token has expired says nothing of why there was no other.
+    if (notice.type === "ended" && notice.code === "token_expired" && notRenewed !== undefined)
+      options.outcome.failed(notRenewed);
   });
-  const stopRenewing = renewToken(tunnel, options.tokens);
+  const stopRenewing = renewToken(tunnel, options.tokens, (failure) => (notRenewed = failure));
   const channel = tunnel.attach();
   let answered = false;
   let asked = false;
@@ -172,12 +176,24 @@ function lostFailure({ code, message }: CloseReason): Failure {
 
 /** A session token lasts 15 minutes; this long before its end a fresh one is sent on the same tunnel. */
 const RENEW_BEFORE_MS = 3 * 60_000;
+/** An identity token that ends soon makes a session token that ends with it: renewed in the last three quarters. */
+const SHORT_PART = 1 / 4;
 const RETRY_MS = 30_000;
 
+/** When to renew a token that has `left` milliseconds to live, in milliseconds from now. */
+function renewalDelay(left: number): number {
+  return Math.max(left - RENEW_BEFORE_MS, left * SHORT_PART);
+}
+
 /** Sends a fresh token before the session's own ends. Returns what stops it. */
-function renewToken(tunnel: TunnelSocket, tokens: SessionTokens): () => void {
+function renewToken(
+  tunnel: TunnelSocket,
+  tokens: SessionTokens,
+  onResult: (failure: Failure | undefined) => void,
+): () => void {
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
+  let expiresAt = 0;
   const schedule = (delay: number): void => {
     if (stopped) return;
     timer = setTimeout(() => void renew(), Math.max(delay, 1000)).unref();
@@ -185,12 +201,16 @@ function renewToken(tunnel: TunnelSocket, tokens: SessionTokens): () => void {
   const renew = async (): Promise<void> => {
     const fresh = await tokens.renew();
     if (stopped) return;
-    if (!fresh.ok) return schedule(RETRY_MS);
+    onResult(fresh.ok ? undefined : fresh.error);
+    if (!fresh.ok) return schedule(Math.min(RETRY_MS, renewalDelay(expiresAt - Date.now())));
     tunnel.control({ type: "renew", token: fresh.value.token });
-    schedule(fresh.value.expiresAt - RENEW_BEFORE_MS - Date.now());
+    expiresAt = fresh.value.expiresAt;
+    schedule(renewalDelay(expiresAt - Date.now()));
   };
   void tokens.get().then((token) => {
-    if (token.ok) schedule(token.value.expiresAt - RENEW_BEFORE_MS - Date.now());
+    if (!token.ok) return;
+    ({ expiresAt } = token.value);
+    schedule(renewalDelay(expiresAt - Date.now()));
   });
   return () => {
     stopped = true;

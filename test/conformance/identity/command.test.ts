@@ -3,7 +3,7 @@ import { writeFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { GatewayClient } from "../../support/gateway-client.ts";
-import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
+import { type PrivateStack, type RunningSally, startPrivateStack } from "../../support/stack.ts";
 import { TYPES, api, tokenRequest } from "../../support/token-endpoint.ts";
 import { f } from "../../wire/postgres/support/messages.ts";
 
@@ -216,6 +216,69 @@ describe("renewal", () => {
         expect(client.notices.at(-1)).toMatchObject({ type: "ended", code });
       }
     }
+  });
+});
+
+describe("sally renews the token of a session in the background", () => {
+  /** A token file as a platform keeps it: replaced while the session runs. */
+  async function session(): Promise<{
+    running: RunningSally;
+    replace: (ttl: number, claims?: Record<string, unknown>) => Promise<void>;
+  }> {
+    const file = join(stack.directory, `short-${Math.random()}.jwt`);
+    const replace = async (ttl: number, claims = {}): Promise<void> =>
+      writeFile(file, await stack.system.oidc.issueIdToken("reviewer-b", { ttl, claims }));
+    await replace(12);
+    const running = stack.startSally("reviewer-b", ["psql", "scratch-db", "--", "-At"], {
+      env: { SALLY_TOKEN_FILE: file },
+    });
+    running.write("select 'begun', pg_backend_pid();\n");
+    await running.waitFor("stdout", /begun/);
+    return { running, replace };
+  }
+
+  it("and the native session outlives the token that it began with", async () => {
+    const { running, replace } = await session();
+    await replace(600);
+    await new Promise((resolve) => setTimeout(resolve, 14_000));
+    running.write("select 'still', pg_backend_pid();\n");
+    await running.waitFor("stdout", /still/);
+    running.endInput();
+    const { code, stdout, stderr } = await running.result;
+    expect([code, stderr]).toEqual([0, ""]);
+    const [, begun, still] = /begun\|(\d+)[^]*still\|(\d+)/.exec(stdout) ?? [];
+    expect(still).toBe(begun);
+  });
+
+  it("and says why when no other is to be had, and the session ends", async () => {
+    const { running, replace } = await session();
+    // What the file has from now on is refused: the person may not log in any more.
+    await replace(-10);
+    await running.waitFor("stderr", /the session has ended: the session's token has expired/, 30_000);
+    running.write("select 'late';\n");
+    running.endInput();
+    const { code, stdout, stderr } = await running.result;
+    expect(code).toBe(5);
+    expect(stdout).not.toContain("late");
+    expect(stderr).toMatch(/token has expired[^]*sally: the gateway did not accept the identity token/);
+  });
+
+  it("and goes on with the groups that the identity provider says then", async () => {
+    const { running, replace } = await session();
+    running.write("create table renewed (a int); drop table renewed;\nselect 'made';\n");
+    await running.waitFor("stdout", /made/);
+    await replace(600, { groups: ["engineers"] });
+    // One statement now and then, until the token has been renewed.
+    const timer = setInterval(() => running.write("create temporary table t (a int); drop table t;\n"), 500);
+    try {
+      await running.waitFor("stderr", /ERROR: .*schema change.* denied/, 30_000);
+    } finally {
+      clearInterval(timer);
+    }
+    running.write("select 'still an engineer';\n");
+    await running.waitFor("stdout", /still an engineer/);
+    running.endInput();
+    await running.result;
   });
 });
 

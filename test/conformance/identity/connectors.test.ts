@@ -152,4 +152,38 @@ describe("a connector", () => {
     expect(refused.code).toBe(6);
     expect(refused.stderr).toContain("no connector serves scratch-db");
   });
+
+  it("that is revoked is cut off with every session that it carries, and does not come back", async () => {
+    await stack.system.startConnector();
+    await stack.system.waitUntilOnline("scratch-db");
+    const client = await GatewayClient.open(stack.gateway, "scratch-db", engineer);
+    client.send(f.query("select pg_sleep(30)"));
+    const running = stack.system.connector;
+    // It does not hear of it: what ends is ended by the gateway.
+    running.process.kill("SIGSTOP");
+    const began = performance.now();
+    expect((await stack.sally("reviewer-a", ["connector", "revoke", "demo"])).code).toBe(0);
+    await client.closed;
+    expect(performance.now() - began).toBeLessThan(5000);
+    expect(client.notices.at(-1)).toMatchObject({
+      type: "ended",
+      message: expect.stringContaining("connector demo has been revoked") as string,
+    });
+    running.process.kill("SIGCONT");
+    expect((await running.exited).code).toBe(5);
+    expect(await processesOf("demo")).toBe(0);
+    const again = await runConnector(join(stack.directory, "connector"));
+    await until(
+      async () => tail(again.logFile).includes("connector_not_trusted") || (await exited(again)),
+      "it is refused",
+    );
+    expect(await processesOf("demo")).toBe(0);
+  });
 });
+
+function exited(connector: Supervised): Promise<boolean> {
+  return Promise.race([
+    connector.exited.then(() => true),
+    new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 10)),
+  ]);
+}

@@ -396,7 +396,7 @@ describe("sally connect and proxy", () => {
   });
 
   it("renews the session's token before it ends", async () => {
-    gateway.tokenLife = 181;
+    gateway.tokenLife = 4;
     const { child, done } = start(["psql", "shop-db", "--", "-c", "select pg_sleep(3)"], environment);
     await until(() => (gateway.connections[0]?.controls.length ?? 0) > 0);
     const renewed = JSON.parse(gateway.connections[0]?.controls[0] ?? "") as { type: string; token: string };

@@ -14,6 +14,8 @@ export type ConnectorHost = {
   readonly connector: (name: string) => ReturnType<typeof connectorOf>;
   readonly authority: Authority;
   readonly record: (body: EventBody) => void;
+  /** Ends the live sessions of every resource that this connector serves by configuration. */
+  readonly endSessions: (connector: string, why: Refusal) => Promise<void>;
 };
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
@@ -102,6 +104,12 @@ export class ConnectorDesk {
     this.#host.record({ type: "revoke_connector", connector: name, by: principal });
     this.#store.revoke(name, Date.now());
     await this.#host.connector(name).revoke();
+    // Its sessions have sockets of their own, which a connector that is not ours any more would not close.
+    const hint = "connect again when its resources are served by another";
+    await this.#host.endSessions(
+      name,
+      refusal("upstream_lost", `the connector ${name} has been revoked`, { hint }),
+    );
     return ok(undefined);
   }
 }

@@ -157,6 +157,10 @@ export function createParts(ctx: DurableObjectState, env: Bindings) {
     connector: (name) => connectorOf(env, name),
     authority,
     record,
+    endSessions: (connector, why) => {
+      const served = config()?.resources.filter((resource) => resource.connector === connector) ?? [];
+      return sessions.endThoseOf(new Set(served.map(({ name }) => name)), why);
+    },
   });
   const activity = new Activity(sql, {
     sessions: index,

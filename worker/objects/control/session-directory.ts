@@ -113,8 +113,19 @@ export class SessionDirectory {
   }
 
   /** Tells every live session of a link, all at once; who does not answer is asked again. */
-  async tellEach(link: string, tell: (session: SessionStub) => Promise<void>): Promise<void> {
-    let left = this.#index.linked(link);
+  tellEach(link: string, tell: (session: SessionStub) => Promise<void>): Promise<void> {
+    return this.#tell(this.#index.linked(link), tell);
+  }
+
+  /** Ends every live session of these resources. */
+  endThoseOf(resources: ReadonlySet<string>, why: Refusal): Promise<void> {
+    const live = this.#index.list(true, Number.MAX_SAFE_INTEGER);
+    const ids = live.filter(({ resource }) => resources.has(resource)).map(({ id }) => id);
+    return this.#tell(ids, async (session) => session.revoke(why));
+  }
+
+  async #tell(ids: string[], tell: (session: SessionStub) => Promise<void>): Promise<void> {
+    let left = ids;
     for (let attempt = 0; left.length > 0 && attempt < 3; attempt++) {
       const told = await Promise.allSettled(left.map((id) => tell(this.#host.session(id))));
       left = left.filter((_, at) => told[at]?.status === "rejected");
