@@ -1,18 +1,17 @@
 /** The requester's own words for reviewers. They decide nothing. */
 import { LIMITS } from "../../wire/limits.ts";
+import { blockComments } from "./masks/tokens.ts";
 
-const OPENING = /^\s*\/\*+\s*reason:\s*/i;
+const OPENING = /^\**\s*reason:/i;
 const CONTROL = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu;
 
-/** What a statement's leading comment says after `reason:`, as in `/* reason: ticket 4711 *\/ delete …`. */
+/** What the first comment of an SQL statement that begins with `reason:` says after it: `/* reason: ticket 4711 *\/`. */
 export function reasonIn(text: string): string | undefined {
-  const opening = OPENING.exec(text);
-  if (opening === null) return undefined;
-  const end = text.indexOf("*/", opening[0].length);
-  const reason = text
-    .slice(opening[0].length, end === -1 ? opening[0].length : end)
-    .replace(CONTROL, " ")
-    .trim()
-    .slice(0, LIMITS.http.reason);
-  return reason === "" ? undefined : reason;
+  for (const comment of blockComments(text)) {
+    const opening = OPENING.exec(comment);
+    if (opening === null) continue;
+    const reason = comment.slice(opening[0].length).replace(CONTROL, " ").trim().slice(0, LIMITS.http.reason);
+    if (reason !== "") return reason;
+  }
+  return undefined;
 }

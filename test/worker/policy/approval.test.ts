@@ -160,8 +160,17 @@ describe("a reason in the statement", () => {
     ["  /** Reason: two\nlines */ select 1", "two lines"],
     ["/* reason: */ select 1", undefined],
     ["/* reason: never ends", undefined],
-    ["select 1 /* reason: too late */", undefined],
+    ["/* reason: ticket /* 4711 */ and more */ delete from t", "ticket /* 4711 */ and more"],
+    ["/* app:web */ /* reason: ticket 4711 */ delete from t", "ticket 4711"],
+    ["delete from t where id = 1 /* reason: at the end */", "at the end"],
     ["-- reason: other comment\nselect 1", undefined],
+    ["-- /* reason: in a line comment */\nselect 1", undefined],
+    ["insert into t values ('/* reason: a value */')", undefined],
+    ["insert into t values (E'\\'/* reason: a value */')", undefined],
+    ["insert into t values ($x$/* reason: a value */$x$)", undefined],
+    ['delete from "/* reason: a name */"', undefined],
+    ["insert into t values ('/* reason: a value */') /* reason: mine */", "mine"],
+    ["delete from t where id = 1 -/* reason: after an operator */- 1", "after an operator"],
   ])("%j", (text, reason) => {
     expect(reasonIn(text)).toBe(reason);
   });

@@ -35,7 +35,9 @@ export class ApprovalRequests {
     const { grant, resource: configured } = this.#standing;
     const { session, principal: requester, resource } = grant;
     const { noWait = grant.noWait } = hold;
-    const reason = reasonIn(hold.operation.text) ?? hold.reason ?? grant.reason;
+    // Comments are known of SQL only.
+    const said = configured.protocol === "postgres" ? reasonIn(hold.operation.text) : undefined;
+    const reason = said ?? hold.reason ?? grant.reason;
     const task = grant.tasks.at(-1);
     const { granted, approval, opened }: HoldAnswer = await controlOf(this.#env).hold({
       session,

@@ -1,7 +1,8 @@
 /**
  * Where the words of a statement begin and end (PostgreSQL docs 4.1). It is used only to find how far the text
  * of a node reaches, whose beginning the parser gave. Nothing is decided by it: every edited text is parsed
- * again and its tree compared with the one that was meant (edit.ts), so a mistake here can only refuse.
+ * again and its tree compared with the one that was meant (edit.ts), so a mistake here can only refuse. What comments
+ * say is shown to people and decides nothing either.
  */
 
 export type Token = {
@@ -31,6 +32,26 @@ export function tokenize(text: string): Token[] {
     at = token.end;
   }
   return tokens;
+}
+
+/** What stands in the block comments of a text, outside of strings and quoted names, without their delimiters. */
+export function blockComments(text: string): string[] {
+  const found: string[] = [];
+  let at = 0;
+  while (at < text.length) {
+    const skipped = skipSpace(text, at);
+    if (skipped === at) {
+      at = next(text, at).end;
+      continue;
+    }
+    if (text.startsWith("/*", at)) {
+      // One that is not closed swallows what follows: it is no comment to PostgreSQL either.
+      if (skipped >= at + 4 && text.startsWith("*/", skipped - 2))
+        found.push(text.slice(at + 2, skipped - 2));
+    }
+    at = skipped;
+  }
+  return found;
 }
 
 function skipSpace(text: string, at: number): number {
