@@ -130,10 +130,7 @@ export const LIMITS = {
     depth: 256,
     /** One object, or one list of them, as protobuf, and one event of a watch. */
     message: 8 << 20,
-    /** Words of a command. */
-    arguments: 1_000,
-    /** Masks of one resource, and steps of a field. */
-    masks: 500,
+    /** Steps of a field that a mask names. */
     fieldSteps: 32,
     /** One frame of a port-forward's tunnel, and its connections open at once. */
     frame: 1 << 20,

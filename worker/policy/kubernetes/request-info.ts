@@ -13,7 +13,6 @@
  */
 import type { HttpMethod } from "../../../wire/http/open.ts";
 import type { Target } from "../../../wire/http/target.ts";
-import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { KubernetesVerb } from "../types.ts";
@@ -242,10 +241,6 @@ function connection(
   }
   const command = verb === "exec" ? (query.get("command") ?? []) : [];
   if (verb === "exec" && command.length === 0) return refuse("runs no command");
-  const limit = LIMITS.kubernetes.arguments;
-  if (command.length > limit) {
-    return err(refusal("statement_over_limit", `a command may have at most ${limit} words`));
-  }
   const container = single(query, "container");
   if (!container.ok) return container;
   if (container.value !== undefined && container.value !== "" && !DNS_LABEL.test(container.value)) {
