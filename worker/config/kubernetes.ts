@@ -8,6 +8,14 @@ import { AT_KEY, object } from "./shapes.ts";
 /** `secrets`, `widgets.example.com`, `serviceaccounts/token`, or `*` for every resource. */
 const RESOURCE = /^(?:\*|[a-z0-9][a-z0-9.-]{0,252}(?:\/[a-z0-9][a-z0-9-]{0,62})?)$/;
 
+/** The whole core group; a name without a group that is none of these is a slip, and its mask would mask nothing. */
+const CORE = new Set(
+  (
+    "bindings componentstatuses configmaps endpoints events limitranges namespaces nodes persistentvolumeclaims " +
+    "persistentvolumes pods podtemplates replicationcontrollers resourcequotas secrets serviceaccounts services"
+  ).split(" "),
+);
+
 /** Those of Secrets and tokens come after these (worker/policy/kubernetes/masks.ts), so what is named here wins. */
 const masks = z
   .record(z.string().max(FIELD), z.record(z.string().max(FIELD), fieldMask))
@@ -19,6 +27,9 @@ const masks = z
         context.addIssue({ code: "custom", path: [resource, ...path], params: AT_KEY, message });
       if (!RESOURCE.test(resource))
         complain([], `"${resource}" is not a resource; write secrets, widgets.example.com or *`);
+      const [name = ""] = resource.split("/");
+      if (name !== "*" && !name.includes(".") && !CORE.has(name))
+        complain([], `"${name}" is not in the core group; write its group too, as in deployments.apps`);
       for (const [field, { mask, step }] of Object.entries(fields)) {
         const parsed = parseObjectField(field);
         if (!parsed.ok)
