@@ -17,6 +17,8 @@ export type SallyOptions = {
   /** Milliseconds after which it is killed; default 60,000. */
   readonly timeout?: number;
   readonly cwd?: string;
+  /** At a terminal of its own (script(1)): what is written is typed there, so that `\u0003` is Ctrl-C. */
+  readonly terminal?: true;
 };
 
 export type SallyResult = {
@@ -56,7 +58,10 @@ export function startSally(args: readonly string[], options: SallyOptions): Runn
     ...(options.tokenFile === undefined ? {} : { SALLY_TOKEN_FILE: options.tokenFile }),
     ...options.env,
   };
-  const child = spawn(SALLY, [...args], {
+  // With `exec`: a shell that waits in between would itself end of the Ctrl-C, with 130 (dash does).
+  const typed = `exec ${[SALLY, ...args].map(quote).join(" ")}`;
+  const [program, words] = options.terminal ? ["script", ["-qec", typed, "/dev/null"]] : [SALLY, args];
+  const child = spawn(program, words, {
     env: environment,
     cwd: options.cwd ?? ROOT,
     stdio: "pipe",
@@ -128,4 +133,8 @@ export function startSally(args: readonly string[], options: SallyOptions): Runn
         changed();
       }),
   };
+}
+
+function quote(word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -99,10 +99,14 @@ function program(
   const options = { env, cwd: homedir, stdio: "pipe" as const };
   if (terminal === undefined || !existsSync("/usr/bin/script")) return spawn(run, words, options);
   const size = `stty cols ${terminal.columns || 80} rows ${terminal.rows || 24}; exec "$SHELL" "$@"`;
-  return spawn("/usr/bin/script", ["-qec", `sh -c '${size}' sh ${words.map(quote).join(" ")}`, "/dev/null"], {
-    ...options,
-    env: { ...env, TERM: terminal.term, SHELL: run },
-  });
+  return spawn(
+    "/usr/bin/script",
+    ["-qec", `exec sh -c '${size}' sh ${words.map(quote).join(" ")}`, "/dev/null"],
+    {
+      ...options,
+      env: { ...env, TERM: terminal.term, SHELL: run },
+    },
+  );
 }
 
 function quote(word: string): string {

@@ -183,16 +183,8 @@ bad
   });
 
   it("stops a statement with Ctrl-C and goes on in the same session", async () => {
-    // Only at a terminal does psql go on after Ctrl-C; script(1) gives it one.
-    const running = stack.startSally("reviewer-a", [
-      "run",
-      "scratch-db",
-      "--",
-      "script",
-      "-qec",
-      "psql -XAt",
-      "/dev/null",
-    ]);
+    // Only at a terminal does psql go on after Ctrl-C, and there sally gets the signal as well.
+    const running = stack.startSally("reviewer-a", ["psql", "scratch-db", "--", "-XAt"], { terminal: true });
     running.write("select 'rea' || 'dy';\n");
     await running.waitFor("stdout", /ready/);
     for (let round = 1; round <= 3; round++) {
@@ -218,6 +210,7 @@ bad
     running.write("select 'ali' || 've';\n");
     await running.waitFor("stdout", /alive/);
     running.write("\\q\n");
-    expect((await running.result).code).toBe(0);
+    const { code, stdout } = await running.result;
+    expect(code, stdout).toBe(0);
   });
 });
