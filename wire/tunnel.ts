@@ -1,6 +1,6 @@
 /**
  * The tunnel: one framing for every WebSocket that carries protocol bytes (shim <-> Session object,
- * connector <-> Session object). Each binary WebSocket message is one frame:
+ * connector <-> Session object). Each binary WebSocket message is one frame, or a batch of them:
  *
  *   byte    kind
  *   uint32  channel
@@ -13,6 +13,9 @@
  *   END     5  empty       no more DATA in this direction (half close)
  *   CLOSE   6  JSON        {code, message}: the channel is over in both directions
  *   SIGNAL  7  JSON        out-of-band message of the protocol (cancel, window change); costs no credit
+ *   BATCH   8  frames      several frames in their order, each after its length (uint32), none of them a batch;
+ *                          its channel is 0. Between the connector and the gateway only: a WebSocket message
+ *                          costs the gateway more than the frames in it.
  *
  * Channel 0 on the shim's socket is open from the start (no OPEN): it is the native client's byte stream.
  * The gateway's side opens odd channels, the other side even ones from 2 up, each in rising order and never
@@ -42,6 +45,7 @@ export const FrameKind = {
   END: 5,
   CLOSE: 6,
   SIGNAL: 7,
+  BATCH: 8,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 
@@ -75,6 +79,8 @@ export type TunnelError =
   | "illegal_in_state";
 
 const HEADER = 5;
+/** Of the length before each frame of a batch. */
+const LENGTH = 4;
 
 /** Encodes one frame. JSON payloads over LIMITS.tunnel.json are a bug of the caller. */
 export function encodeFrame(frame: Frame): Uint8Array {
@@ -111,7 +117,66 @@ function withHeader(kind: FrameKind, channel: number, payload: Uint8Array): Uint
   return bytes;
 }
 
-/** Decodes one frame. DATA bytes are a view of `bytes`, not a copy. */
+/**
+ * WebSocket messages that carry these encoded frames in their order: as few as LIMITS.tunnel.chunk allows, a
+ * long frame and one that is alone as they are.
+ */
+export function batchFrames(frames: readonly Uint8Array[]): Uint8Array[] {
+  const messages: Uint8Array[] = [];
+  let run: Uint8Array[] = [];
+  let size = HEADER;
+  const close = (): void => {
+    const [only] = run;
+    if (only !== undefined) messages.push(run.length === 1 ? only : encodeBatch(run, size));
+    run = [];
+    size = HEADER;
+  };
+  for (const frame of frames) {
+    if (size + LENGTH + frame.length > LIMITS.tunnel.chunk) close();
+    run.push(frame);
+    size += LENGTH + frame.length;
+  }
+  close();
+  return messages;
+}
+
+function encodeBatch(frames: readonly Uint8Array[], size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  bytes[0] = FrameKind.BATCH;
+  let at = HEADER;
+  for (const frame of frames) {
+    writeUint32(bytes, at, frame.length);
+    bytes.set(frame, at + LENGTH);
+    at += LENGTH + frame.length;
+  }
+  return bytes;
+}
+
+/** Decodes a WebSocket message that may be a batch. DATA bytes are views of `bytes`, not copies. */
+export function decodeFrames(bytes: Uint8Array): Result<readonly Frame[], TunnelError> {
+  if (bytes[0] !== FrameKind.BATCH) {
+    const frame = decodeFrame(bytes);
+    return frame.ok ? ok([frame.value]) : frame;
+  }
+  if (bytes.length < HEADER) return err("frame_too_short");
+  if (bytes.length > LIMITS.tunnel.frame) return err("frame_too_large");
+  if (readUint32(bytes, 1) !== 0 || bytes.length === HEADER) return err("payload_malformed");
+  const frames: Frame[] = [];
+  for (let at = HEADER; at < bytes.length;) {
+    if (bytes.length - at < LENGTH) return err("frame_too_short");
+    const length = readUint32(bytes, at);
+    at += LENGTH;
+    if (length > bytes.length - at) return err("frame_too_short");
+    // A batch in a batch is a kind that `decodeFrame` does not know.
+    const frame = decodeFrame(bytes.subarray(at, at + length));
+    if (!frame.ok) return frame;
+    frames.push(frame.value);
+    at += length;
+  }
+  return ok(frames);
+}
+
+/** Decodes one frame that is no batch. DATA bytes are a view of `bytes`, not a copy. */
 export function decodeFrame(bytes: Uint8Array): Result<Frame, TunnelError> {
   if (bytes.length < HEADER) return err("frame_too_short");
   if (bytes.length > LIMITS.tunnel.frame) return err("frame_too_large");
@@ -241,6 +306,11 @@ export function acceptChannel(tunnel: Tunnel, channel: number): boolean {
   if (state === undefined || state.phase !== "opening" || state.openedBy !== "peer") return false;
   state.phase = "open";
   return true;
+}
+
+/** Whether a channel waits for its OPENED. */
+export function isOpening(tunnel: Tunnel, channel: number): boolean {
+  return tunnel.channels[channel]?.phase === "opening";
 }
 
 /** We send END. False when the channel is gone or has ended already: send nothing. */

@@ -69,6 +69,7 @@ export class Sessions {
     }
     log.info("session open", { sessions: this.#live.size });
     const tunnel = new TunnelSocket(dialled.value, {
+      batches: true,
       onOpen: (channel, payload) => void this.#serve(resource, channel, payload, log),
       onClosed: (reason) => {
         log.info("session gone", { reason: reason.code, detail: reason.message });

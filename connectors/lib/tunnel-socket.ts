@@ -13,9 +13,10 @@ import {
   type TunnelSide,
   acceptChannel,
   addChannel,
+  batchFrames,
   closeChannel,
   consume,
-  decodeFrame,
+  decodeFrames,
   encodeFrame,
   endChannel,
   newTunnel,
@@ -40,6 +41,8 @@ export type TunnelOptions = TunnelHandlers & {
   readonly side?: TunnelSide;
   /** Milliseconds between WebSocket pings; a peer silent for three of them is lost. 0 for none. */
   readonly keepAlive?: number;
+  /** Frames of one turn of the event loop leave as one WebSocket message: to the gateway, from a connector. */
+  readonly batches?: boolean;
 };
 
 export { ChannelClosed, DONE, TunnelChannel } from "./tunnel-channel.ts";
@@ -58,6 +61,12 @@ export class TunnelSocket {
   readonly #handlers: TunnelHandlers;
   readonly #tunnel: Tunnel;
   readonly #channels = new Map<number, TunnelChannel>();
+  readonly #batches: boolean;
+  /** Encoded frames of this turn that have not been sent, and their bytes. */
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  /** A channel has been told to wait for the WebSocket's own buffer. */
+  #congested = false;
   #closed: CloseReason | undefined;
   #keepAlive: NodeJS.Timeout | undefined;
   #unanswered = 0;
@@ -66,6 +75,7 @@ export class TunnelSocket {
     this.#socket = socket;
     this.#handlers = options;
     this.#tunnel = newTunnel(options.side ?? "connector");
+    this.#batches = options.batches ?? false;
     socket.binaryType = "nodebuffer";
     socket.on("message", (data, isBinary) => this.#message(data, isBinary));
     socket.on("close", (code, reason) =>
@@ -100,12 +110,15 @@ export class TunnelSocket {
 
   /** Sends a text control message. */
   control(message: unknown): void {
-    if (this.#closed === undefined) this.#socket.send(JSON.stringify(message));
+    if (this.#closed !== undefined) return;
+    this.#flush();
+    this.#socket.send(JSON.stringify(message));
   }
 
   /** Ends the tunnel and all its channels in an orderly way. */
   close(reason: CloseReason = DONE): void {
     if (this.#closed !== undefined) return;
+    this.#flush();
     this.#socket.close(NORMAL, reason.code);
     this.#ended(reason);
   }
@@ -113,7 +126,10 @@ export class TunnelSocket {
   #newChannel(number: number, onOpened?: (payload: unknown) => void): TunnelChannel {
     const channel = new TunnelChannel(number, {
       send: (frame) => this.#send(frame),
-      sendable: () => (this.#socket.bufferedAmount >= CONGESTED ? 0 : sendable(this.#tunnel, number)),
+      sendable: () => {
+        this.#congested ||= this.#socket.bufferedAmount + this.#waitingBytes >= CONGESTED;
+        return this.#congested ? 0 : sendable(this.#tunnel, number);
+      },
       sendData: (bytes) => {
         spend(this.#tunnel, number, bytes.length);
         this.#send({ kind: "data", channel: number, bytes });
@@ -136,10 +152,27 @@ export class TunnelSocket {
 
   #send(frame: Frame): void {
     if (this.#closed !== undefined) return;
-    this.#socket.send(encodeFrame(frame), () => {
-      // The WebSocket's buffer has drained by this frame: whoever waited for that may go on.
-      if (this.#socket.bufferedAmount < CONGESTED)
-        for (const channel of this.#channels.values()) channel.pump();
+    const bytes = encodeFrame(frame);
+    if (!this.#batches) return this.#write(bytes);
+    if (this.#waiting.length === 0) setImmediate(() => this.#flush());
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    if (this.#waitingBytes >= LIMITS.tunnel.chunk) this.#flush();
+  }
+
+  #flush(): void {
+    const frames = this.#waiting;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    if (this.#closed === undefined) for (const message of batchFrames(frames)) this.#write(message);
+  }
+
+  #write(message: Uint8Array): void {
+    this.#socket.send(message, () => {
+      // The WebSocket's buffer has drained by this message: whoever waited for that may go on.
+      if (!this.#congested || this.#socket.bufferedAmount >= CONGESTED) return;
+      this.#congested = false;
+      for (const channel of this.#channels.values()) channel.pump();
     });
   }
 
@@ -154,11 +187,13 @@ export class TunnelSocket {
       else this.#handlers.onControl?.(bytes.toString("utf8"));
       return;
     }
-    const decoded = decodeFrame(bytes);
+    const decoded = decodeFrames(bytes);
     if (!decoded.ok) return this.#broken(decoded.error);
-    const received = receiveFrame(this.#tunnel, decoded.value);
-    if (!received.ok) return this.#broken(received.error);
-    if (received.value !== undefined) this.#dispatch(received.value);
+    for (const frame of decoded.value) {
+      const received = receiveFrame(this.#tunnel, frame);
+      if (!received.ok) return this.#broken(received.error);
+      if (received.value !== undefined) this.#dispatch(received.value);
+    }
   }
 
   #dispatch(frame: Frame): void {

@@ -7,11 +7,14 @@ import {
   type Tunnel,
   acceptChannel,
   addChannel,
+  batchFrames,
   closeChannel,
   consume,
   decodeFrame,
+  decodeFrames,
   encodeFrame,
   endChannel,
+  isOpening,
   grantCredit,
   newTunnel,
   nextChannel,
@@ -388,4 +391,61 @@ describe("credit", () => {
     expect(received(restored, { kind: "credit", channel: 1, amount: 1000 })).toBe("credit");
     expect(received(restored, { kind: "credit", channel: 1, amount: 1 })).toBe("error: credit_overflow");
   });
+});
+
+describe("a batch", () => {
+  it("holds frames in their order, in as few messages as fit", () => {
+    fc.assert(
+      fc.property(fc.array(anyFrame, { maxLength: 40 }), (frames) => {
+        const messages = batchFrames(frames.map(encodeFrame));
+        const decoded = messages.flatMap((message) => {
+          const result = decodeFrames(message);
+          if (!result.ok) throw new Error(result.error);
+          return result.value;
+        });
+        expect(decoded.map(encodeFrame)).toEqual(frames.map(encodeFrame));
+        for (const message of messages) expect(message.length).toBeLessThanOrEqual(LIMITS.tunnel.chunk);
+        if (frames.length > 0 && frames.length < 10) expect(messages).toHaveLength(1);
+      }),
+    );
+  });
+
+  it("leaves a frame that is alone, or too long to share a message, as it is", () => {
+    const long = encodeFrame(data(1, LIMITS.tunnel.chunk));
+    const end = encodeFrame({ kind: "end", channel: 1 });
+    expect(batchFrames([end])).toEqual([end]);
+    expect(batchFrames([end, long, end])).toEqual([end, long, end]);
+    expect(batchFrames([])).toEqual([]);
+  });
+
+  it("is refused when it is cut short, empty, nested or on a channel", () => {
+    const end = encodeFrame({ kind: "end", channel: 1 });
+    const [whole = new Uint8Array()] = batchFrames([end, end]);
+    for (let length = 1; length < whole.length; length++) {
+      const cut = decodeFrames(whole.subarray(0, length));
+      // Cut between two frames it is a batch of one.
+      expect(cut.ok).toBe(length === 5 + 4 + end.length);
+    }
+    const error = (bytes: Uint8Array): string => {
+      const decoded = decodeFrames(bytes);
+      return decoded.ok ? "none" : decoded.error;
+    };
+    expect(error(whole.slice(0, 5))).toBe("payload_malformed");
+    expect(error(Uint8Array.of(FrameKind.BATCH, 0, 0, 0, 1, ...whole.subarray(5)))).toBe("payload_malformed");
+    expect(error(Uint8Array.of(FrameKind.BATCH, 0, 0, 0, 0, 255, 255, 255, 255))).toBe("frame_too_short");
+    const nested = Uint8Array.of(FrameKind.BATCH, 0, 0, 0, 0, 0, 0, 0, whole.length, ...whole);
+    expect(error(nested)).toBe("kind_unknown");
+    expect(error(new Uint8Array(LIMITS.tunnel.frame + 1).fill(FrameKind.BATCH, 0, 1))).toBe(
+      "frame_too_large",
+    );
+  });
+});
+
+it("knows which channels wait for OPENED", () => {
+  const tunnel = newTunnel("gateway");
+  addChannel(tunnel, 1, "opening");
+  expect(isOpening(tunnel, 1)).toBe(true);
+  expect(received(tunnel, { kind: "opened", channel: 1, payload: {} })).toBe("opened");
+  expect(isOpening(tunnel, 1)).toBe(false);
+  expect(isOpening(tunnel, 3)).toBe(false);
 });

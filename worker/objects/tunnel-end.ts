@@ -10,11 +10,14 @@ import {
   type Tunnel,
   type TunnelError,
   addChannel,
+  batchFrames,
   closeChannel,
   consume,
   decodeFrame,
+  decodeFrames,
   encodeFrame,
   endChannel,
+  isOpening,
   newTunnel,
   nextChannel,
   receiveFrame,
@@ -45,11 +48,26 @@ export class TunnelEnd {
     return end;
   }
 
-  /** Decodes and checks a frame. `undefined`: it was for a channel that is closed already. */
+  /** Decodes and checks the one frame of a client's. `undefined`: its channel is closed already. */
   receive(message: ArrayBuffer): Result<Frame | undefined, TunnelError> {
     const frame = decodeFrame(new Uint8Array(message));
-    if (!frame.ok) return frame;
-    const received = receiveFrame(this.#tunnel, frame.value);
+    return frame.ok ? this.#apply(frame.value) : frame;
+  }
+
+  /** Decodes a connector's message and gives each of its frames, checked, to `take`, up to the first bad one. */
+  receiveBatch(message: ArrayBuffer, take: (frame: Frame) => void): Result<void, TunnelError> {
+    const frames = decodeFrames(new Uint8Array(message));
+    if (!frames.ok) return frames;
+    for (const frame of frames.value) {
+      const received = this.#apply(frame);
+      if (!received.ok) return received;
+      if (received.value !== undefined) take(received.value);
+    }
+    return ok(undefined);
+  }
+
+  #apply(frame: Frame): Result<Frame | undefined, TunnelError> {
+    const received = receiveFrame(this.#tunnel, frame);
     if (received.ok && received.value?.kind === "close") this.#outgoing.delete(received.value.channel);
     return received;
   }
@@ -102,11 +120,17 @@ export class TunnelEnd {
     if (credit > 0) this.#control.push(encodeFrame({ kind: "credit", channel, amount: credit }));
   }
 
-  /** Sends everything that may go. */
-  flush(): void {
-    for (const message of this.#control) this.#send(message);
+  /** Sends everything that may go. `batched`: to a connector, several frames in one message. */
+  flush(batched = false): void {
+    if (this.#control.length === 0 && this.#outgoing.size === 0) return;
+    const frames: Uint8Array[] = [];
+    for (const message of this.#control) {
+      if (typeof message === "string") this.#send(message);
+      else frames.push(message);
+    }
     this.#control = [];
-    for (const [channel, queue] of this.#outgoing) this.#flushChannel(channel, queue);
+    for (const [channel, queue] of this.#outgoing) this.#flushChannel(channel, queue, frames);
+    for (const message of batched ? batchFrames(frames) : frames) this.#send(message);
   }
 
   /** Drops everything that has not been sent. */
@@ -140,15 +164,17 @@ export class TunnelEnd {
     return queue;
   }
 
-  #flushChannel(channel: number, queue: Outgoing): void {
+  #flushChannel(channel: number, queue: Outgoing, frames: Uint8Array[]): void {
     while (queue.bytes > 0) {
       const allowed = sendable(this.#tunnel, channel);
       if (allowed === 0) return;
       const bytes = take(queue, allowed);
       spend(this.#tunnel, channel, bytes.length);
-      this.#send(encodeFrame({ kind: "data", channel, bytes }));
+      frames.push(encodeFrame({ kind: "data", channel, bytes }));
     }
-    if (queue.end && endChannel(this.#tunnel, channel)) this.#send(encodeFrame({ kind: "end", channel }));
+    // The end of what has no bytes waits for OPENED, too.
+    if (queue.end && isOpening(this.#tunnel, channel)) return;
+    if (queue.end && endChannel(this.#tunnel, channel)) frames.push(encodeFrame({ kind: "end", channel }));
     this.#outgoing.delete(channel);
   }
 

@@ -15,6 +15,7 @@ export function sendAnswer(
   body: Readable,
 ): void {
   const location = fields.find(([name]) => name === "location")?.[1];
+  channel.accept({});
   channel.signal({
     type: "head",
     status,

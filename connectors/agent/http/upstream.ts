@@ -136,7 +136,8 @@ export async function serveExchange(
   if (!parsed.success)
     return channel.close({ code: "request_invalid", message: "the request to open is malformed" });
   const open = parsed.data;
-  channel.accept({});
+  // Where nothing is to come from the gateway, it hears of the channel together with the answer.
+  if (open.body !== undefined || open.webSocket !== undefined) channel.accept({});
   const started = performance.now();
   const abort = new AbortController();
   channel.listen({ onRemoteClose: () => abort.abort() });

@@ -28,7 +28,11 @@ describe("masks", () => {
         headers: { ...engineer, "accept-encoding": "gzip", range: "bytes=0-10", "if-none-match": '"1"' },
       });
       expect(answer.status).toBe(200);
-      expect(await answer.json()).toEqual(
+      const text = await answer.text();
+      // Of what is delivered, where it is told at all.
+      const length = answer.headers.get("content-length");
+      if (length !== null) expect(Number(length)).toBe(Buffer.byteLength(text));
+      expect(JSON.parse(text)).toEqual(
         Array.from({ length: 2 }, () => ({
           id: 7,
           name: "Ada",
@@ -37,7 +41,7 @@ describe("masks", () => {
           accounts: [{ iban: "****3000", balance: 1234 }],
         })),
       );
-      for (const name of ["etag", "content-length", "content-encoding", "accept-ranges"])
+      for (const name of ["etag", "content-encoding", "accept-ranges"])
         expect(answer.headers.get(name)).toBeNull();
       expect(answer.headers.get("cache-control")).toBe("no-store");
       const sent = new Map(http.upstream.received.at(-1)?.headers);
@@ -62,13 +66,19 @@ describe("masks", () => {
     });
   }
 
-  for (const path of ["/people-not-json", "/bomb"]) {
-    it(`break off an answer that is not what it says: ${path}`, async () => {
-      const text = async (): Promise<string> =>
-        (await fetch(`${http.url(MASKED)}${path}`, { headers: engineer })).text();
-      await expect(text()).rejects.toThrow();
-    });
-  }
+  it("refuse a short answer that is not what it says", async () => {
+    const answer = await fetch(`${http.url(MASKED)}/people-not-json`, { headers: engineer });
+    // It may also have come in pieces, of which the first had left.
+    const text = await answer.text().catch(() => "broken off");
+    expect(text).not.toContain("943-25-8431");
+    expect(text === "broken off" || text.includes("mask_value_withheld")).toBe(true);
+  });
+
+  it("break off a long answer that is not what it says", async () => {
+    const text = async (): Promise<string> =>
+      (await fetch(`${http.url(MASKED)}/bomb`, { headers: engineer })).text();
+    await expect(text()).rejects.toThrow();
+  });
 });
 
 describe("redirects", () => {

@@ -96,17 +96,23 @@ export class ConnectorLink {
     return this.#tag === "" || tag === this.#tag;
   }
 
-  /** A frame from the connector. A refusal means that it broke the protocol: call `lost`. */
+  /** Frames from the connector. A refusal means that it broke the protocol: call `lost`. */
   receive(message: ArrayBuffer): Result<void, Refusal> {
-    const received = this.#tunnel?.receive(message);
+    let taken: Result<void, Refusal> = ok(undefined);
+    const received = this.#tunnel?.receiveBatch(message, (frame) => {
+      if (taken.ok) taken = this.#take(frame);
+    });
     if (received === undefined || !received.ok) {
       const what = received === undefined ? "no socket" : received.error;
       return err(refusal("upstream_lost", `the connector's tunnel broke its protocol: ${what}`));
     }
-    if (received.value?.kind === "open") {
+    return taken;
+  }
+
+  #take(frame: Frame): Result<void, Refusal> {
+    if (frame.kind === "open")
       return err(refusal("upstream_lost", "the connector opened a channel, which is not for it to do"));
-    }
-    if (received.value !== undefined) this.#dispatch(received.value);
+    this.#dispatch(frame);
     return ok(undefined);
   }
 
@@ -169,7 +175,7 @@ export class ConnectorLink {
   }
 
   flush(): void {
-    this.#tunnel?.flush();
+    this.#tunnel?.flush(true);
   }
 
   discard(): void {

@@ -5,7 +5,7 @@
  *
  *   opening ──► waiting for the head ──► delivering ──► over
  */
-import { EMPTY } from "../../../wire/bytes.ts";
+import { EMPTY, concat } from "../../../wire/bytes.ts";
 import { HttpHead, type HttpOpen } from "../../../wire/http/open.ts";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
@@ -15,12 +15,15 @@ import type { BodyFilter, BodyLog } from "./http-body.ts";
 
 export type ExchangeEnd = { readonly refusal: Refusal | undefined };
 
+/** What leaves once this turn's recording is written, or never. */
+export type Later = { readonly send: () => void; readonly drop: () => void };
+
 export type ExchangeOptions = {
   readonly open: HttpOpen;
   /** Resolves when less than LIMITS.http.buffered bytes wait on the channel. */
   readonly room: (channel: number) => Promise<void>;
-  /** Runs `send` once what this turn has recorded is written. */
-  readonly later: (send: () => void) => void;
+  /** Runs `send` once what this turn has recorded is written, `drop` when the session ends before that. */
+  readonly later: (later: Later) => void;
   /** The exchange is over, called once, within a turn. */
   readonly over: (end: ExchangeEnd) => void;
 };
@@ -97,8 +100,9 @@ export class HttpExchange {
         host.turn(() => this.fail(refusal("request_invalid", "the request's body broke off")));
         return;
       }
-    } else if (body !== undefined) host.turn(() => this.#send(body, log));
+    } else if (body === undefined) return;
     host.turn(() => {
+      if (!(body instanceof ReadableStream)) this.#send(body, log);
       if (this.#channel !== undefined) host.endChannel(this.#channel);
     });
   }
@@ -107,6 +111,27 @@ export class HttpExchange {
     if (this.#channel === undefined || bytes.length === 0) return;
     log.add(bytes);
     this.#host.toChannel(this.#channel, bytes);
+  }
+
+  /**
+   * The whole body, filtered and recorded, when it has come together with its head: what is small needs no stream.
+   * Undefined when there is more to come; within a turn.
+   */
+  takeWhole(filter: BodyFilter | undefined, log: BodyLog): Result<Uint8Array, Refusal> | undefined {
+    if (!this.#ended || this.#over) return undefined;
+    const pieces: Uint8Array[] = [];
+    for (const bytes of [...this.#early, undefined]) {
+      const filtered: Result<Uint8Array, Refusal> =
+        bytes === undefined ? (filter?.end() ?? ok(EMPTY)) : (filter?.push(bytes) ?? ok(bytes));
+      if (!filtered.ok) {
+        this.fail(filtered.error);
+        return filtered;
+      }
+      log.add(filtered.value);
+      pieces.push(filtered.value);
+    }
+    this.#finished(undefined);
+    return ok(concat(pieces));
   }
 
   /** The answer's body goes to `writable` from now on; within a turn. */
@@ -149,7 +174,7 @@ export class HttpExchange {
 
   /** Runs `send` once what this turn has recorded is written. */
   later(send: () => void): void {
-    this.#options.later(send);
+    this.#options.later({ send, drop: () => undefined });
   }
 
   sendRaw(bytes: Uint8Array): void {
@@ -196,12 +221,15 @@ export class HttpExchange {
     sink.log.add(filtered.value);
     const taken = Promise.withResolvers<void>();
     this.#inflater?.waitFor(taken.promise);
-    this.#options.later(() => {
-      sink.writer
-        .write(filtered.value)
-        .then(() => this.#consumed(credit))
-        .catch(() => undefined)
-        .finally(taken.resolve);
+    this.#options.later({
+      send: () => {
+        sink.writer
+          .write(filtered.value)
+          .then(() => this.#consumed(credit))
+          .catch(() => undefined)
+          .finally(taken.resolve);
+      },
+      drop: () => breakOff(sink),
     });
   }
 
@@ -230,9 +258,12 @@ export class HttpExchange {
     const rest = sink.filter?.end() ?? ok(EMPTY);
     if (!rest.ok) return this.fail(rest.error);
     sink.log.add(rest.value);
-    this.#options.later(() => {
-      if (rest.value.length > 0) sink.writer.write(rest.value).catch(() => undefined);
-      sink.writer.close().catch(() => undefined);
+    this.#options.later({
+      send: () => {
+        if (rest.value.length > 0) sink.writer.write(rest.value).catch(() => undefined);
+        sink.writer.close().catch(() => undefined);
+      },
+      drop: () => breakOff(sink),
     });
     this.#finished(undefined);
   }
@@ -248,9 +279,14 @@ export class HttpExchange {
     if (why !== undefined) this.#sink?.writer.abort(new Error(why.code)).catch(() => undefined);
     this.#inflater?.cancel();
     this.#options.over({ refusal: why });
-    if (why === undefined) this.#options.later(() => this.#then?.(undefined));
+    if (why === undefined) this.later(() => this.#then?.(undefined));
     else this.#then?.(why);
   }
+}
+
+/** A body that is broken off must not look like a whole one. */
+function breakOff({ writer }: Sink): void {
+  writer.abort(new Error("session_ended")).catch(() => undefined);
 }
 
 type InflaterEvents = {

@@ -22,7 +22,7 @@ import type { ApprovalOutcome } from "../control/types.ts";
 import type { RequestDriver, SessionHost } from "./driver.ts";
 import { BodyLog, readBody } from "./http-body.ts";
 import type { AnswerPlan, HttpDialect } from "./http-dialect.ts";
-import { HttpExchange } from "./http-exchange.ts";
+import { HttpExchange, type Later } from "./http-exchange.ts";
 import { contentLength, parseRequest, printable, shownHeaders, textOf } from "./http-request.ts";
 import { Slots } from "./http-slots.ts";
 import { type MessageWatch, joinWebSocket } from "./http-web-socket.ts";
@@ -57,7 +57,7 @@ export class HttpDriver implements RequestDriver {
   readonly #live = new Set<HttpExchange>();
   readonly #held = new Map<number, Waiting>();
   readonly #room: { readonly channel: number; readonly resolve: () => void }[] = [];
-  #later: (() => void)[] = [];
+  #later: Later[] = [];
   #started: Promise<Result<string, Refusal>> | undefined;
   #dialing: Promise<Result<void, Refusal>> | undefined;
   #next = 1;
@@ -90,6 +90,10 @@ export class HttpDriver implements RequestDriver {
     }
     for (const exchange of this.#live) exchange.fail(why);
     this.#host.end(why);
+    // What was not written before the end is not sent any more, and nobody waits for it for ever.
+    const later = this.#later;
+    this.#later = [];
+    for (const { drop } of later) drop();
   }
 
   freeze(): string | undefined {
@@ -99,7 +103,7 @@ export class HttpDriver implements RequestDriver {
   pump(): void {
     const later = this.#later;
     this.#later = [];
-    for (const send of later) send();
+    for (const { send } of later) send();
     for (let at = this.#room.length - 1; at >= 0; at--) {
       const waiting = this.#room[at];
       if (waiting === undefined || this.#host.channelQueued(waiting.channel) >= LIMITS.http.buffered)
@@ -342,7 +346,7 @@ export class HttpDriver implements RequestDriver {
         new Promise((resolve) => {
           this.#room.push({ channel, resolve });
         }),
-      later: (send) => this.#later.push(send),
+      later: (later) => this.#later.push(later),
       over: ({ refusal: why }) => {
         this.#live.delete(exchange);
         this.#active--;
@@ -421,7 +425,12 @@ export class HttpDriver implements RequestDriver {
     };
   }
 
-  #answer(pending: Pending, head: HttpHead, exchange: HttpExchange, logs: Logs): Result<Response, Refusal> {
+  async #answer(
+    pending: Pending,
+    head: HttpHead,
+    exchange: HttpExchange,
+    logs: Logs,
+  ): Promise<Result<Response, Refusal>> {
     const host = this.#host;
     const { id, request } = pending;
     logs.status = head.status;
@@ -443,27 +452,24 @@ export class HttpDriver implements RequestDriver {
     guard(headers, masked);
     if (head.location !== undefined)
       headers.set("location", head.location.same ? prefix + head.location.target : head.location.target);
-    host.turn(() =>
+    const recordHead = (): void =>
       host.record({
         type: "response",
         operation: id,
         status: head.status,
         headers: shownHeaders([...headers]),
         inspected: masked,
-      }),
-    );
+      });
     const hidden = (what: string): void => void logs.masked.set(what, (logs.masked.get(what) ?? 0) + 1);
     if (head.status === 101) {
-      return ok(
-        joinWebSocket(host, exchange, head, logs, (deliver) =>
-          this.#dialect.watch?.(request, head, { host, operation: id, masked: hidden, deliver }),
-        ),
+      host.turn(recordHead);
+      const joined = joinWebSocket(host, exchange, head, logs, (deliver) =>
+        this.#dialect.watch?.(request, head, { host, operation: id, masked: hidden, deliver }),
       );
+      const written = await this.#written();
+      return written.ok ? ok(joined) : written;
     }
     const empty = request.method === "HEAD" || [204, 205, 304].includes(head.status);
-    const length = Number(headers.get("content-length") ?? "");
-    const fixed = !masked && !empty && headers.has("content-length") && Number.isSafeInteger(length);
-    const stream = fixed ? new FixedLengthStream(length) : new IdentityTransformStream();
     const { filter } = plan.value;
     const created = filter?.create({
       detectors: host.resource.detectors,
@@ -471,13 +477,33 @@ export class HttpDriver implements RequestDriver {
         createHmac("sha256", Buffer.from(host.maskKey(), "hex")).update(text).digest("hex").slice(0, 32),
       masked: hidden,
     });
+    const decode = filter?.decode ?? "identity";
+    const answer: { body: ReadableStream<Uint8Array> | Uint8Array | null; failed?: Refusal } = { body: null };
     host.turn(() => {
-      if (empty) exchange.close();
-      else exchange.deliver(stream.writable, created, filter?.decode ?? "identity", logs.response);
+      recordHead();
+      if (empty) return exchange.close();
+      const whole = decode === "identity" ? exchange.takeWhole(created, logs.response) : undefined;
+      if (whole === undefined) {
+        const stream = streamFor(headers, masked);
+        answer.body = stream.readable;
+        exchange.deliver(stream.writable, created, decode, logs.response);
+      } else if (whole.ok) answer.body = whole.value;
+      else answer.failed = whole.error;
     });
-    return ok(
-      new Response(empty ? null : stream.readable, { status: head.status, headers, encodeBody: "manual" }),
-    );
+    // The head is the answer's, too: it leaves when it is written, as the body does.
+    const written = await this.#written();
+    if (!written.ok) return written;
+    if (answer.failed !== undefined) return err(answer.failed);
+    return ok(new Response(answer.body, { status: head.status, headers, encodeBody: "manual" }));
+  }
+
+  /** Resolves when what has been recorded by now is written; a refusal when the session ended before. */
+  #written(): Promise<Result<void, Refusal>> {
+    const { promise, resolve } = Promise.withResolvers<Result<void, Refusal>>();
+    const over = (): void => resolve(err(this.#ended ?? CLIENT_GONE));
+    if (this.#ended === undefined) this.#later.push({ send: () => resolve(ok(undefined)), drop: over });
+    else over();
+    return promise;
   }
 
   // Recording.
@@ -547,6 +573,17 @@ export type Logs = {
   /** Of an upgraded connection that is looked into. */
   watch: MessageWatch | undefined;
 };
+
+/** With the service's length, where that is still true of what is delivered. */
+function streamFor(
+  headers: Headers,
+  masked: boolean,
+): TransformStream<Uint8Array, Uint8Array> | FixedLengthStream {
+  const length = Number(headers.get("content-length") ?? "");
+  return !masked && headers.has("content-length") && Number.isSafeInteger(length)
+    ? new FixedLengthStream(length)
+    : new IdentityTransformStream();
+}
 
 const CLIENT_GONE = refusal("approval_withdrawn", "the client went away");
 

@@ -151,15 +151,17 @@ async function exchange(
   target: string,
   more: { method?: string; headers?: [string, string][]; body?: string } = {},
 ): Promise<Echo> {
-  const { channel, tunnel } = await gateway.channel(resource, {
-    protocol: "http",
-    resource,
-    method: more.method ?? "GET",
-    target,
-    headers: more.headers ?? [],
-    ...(more.body === undefined ? {} : { body: more.body.length }),
-  });
+  const tunnel = await gateway.session(resource);
   try {
+    const channel = tunnel.open({
+      protocol: "http",
+      resource,
+      method: more.method ?? "GET",
+      target,
+      headers: more.headers ?? [],
+      ...(more.body === undefined ? {} : { body: more.body.length }),
+    });
+    if (channel === undefined) throw new Error("no channel");
     const head = new Promise<HttpHead>((resolve, reject) => {
       channel.listen({
         onSignal: (payload) => resolve(HttpHead.parse(payload)),
