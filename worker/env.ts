@@ -27,8 +27,12 @@ export type Settings = {
   readonly bootstrapToken: string | undefined;
 };
 
+const READ = new WeakMap<Bindings, Settings>();
+
 /** @throws when a variable is missing or malformed: the deployment is wrong, and every request says so. */
 export function readSettings(bindings: Bindings): Settings {
+  const known = READ.get(bindings);
+  if (known !== undefined) return known;
   const parsed = Settings.safeParse(bindings);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -36,10 +40,12 @@ export function readSettings(bindings: Bindings): Settings {
       `the gateway's variable ${issue?.path.join(".") ?? "?"} is wrong: ${issue?.message ?? ""}`,
     );
   }
-  return {
+  const settings = {
     publicUrl: parsed.data.SALLY_PUBLIC_URL.replace(/\/+$/, ""),
     bootstrapToken: parsed.data.SALLY_BOOTSTRAP_TOKEN,
   };
+  READ.set(bindings, settings);
+  return settings;
 }
 
 /** A secret that configuration may name (`NOTIFY_…`, `CONSOLE_…`); undefined when it is not set. */

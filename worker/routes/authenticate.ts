@@ -4,7 +4,7 @@ import type { Context } from "hono";
 import { REFUSALS, type Refusal, refusal } from "../../wire/refusals.ts";
 import { type Result, err, ok } from "../../wire/result.ts";
 import { type Bindings, controlOf, readSettings } from "../env.ts";
-import { verifyProof } from "../identity/proof.ts";
+import { type Proof, verifyProof } from "../identity/proof.ts";
 import { type VerificationKey, keyIdOf, verifySessionToken } from "../identity/session-token.ts";
 import type { VerifiedToken } from "../policy/grant.ts";
 import { admitBrowser } from "./browser.ts";
@@ -12,8 +12,11 @@ import { problem } from "./problem.ts";
 
 export type Authenticated = {
   Bindings: Bindings;
-  /** `console`: which browser's session it is, where it came by a cookie. */
-  Variables: { token: VerifiedToken; console?: string };
+  /**
+   * `console`: which browser's session it is, where it came by a cookie. `unadmitted`: the token is rightly signed,
+   * and whether it still counts is for the session to ask.
+   */
+  Variables: { token: VerifiedToken; console?: string; unadmitted?: boolean };
 };
 
 // Public keys are no identity: every request of the isolate may share them.
@@ -48,11 +51,8 @@ const FOR_DELEGATES: readonly (readonly [method: string, path: RegExp])[] = [
 export const authenticate = createMiddleware<Authenticated>(async (context, next) => {
   // Two groups of routes may share a path, and a proof is good once.
   if ((context.get("token") as VerifiedToken | undefined) !== undefined) return next();
-  const verified = await verifyRequest(context);
-  if (!verified.ok) {
-    if (REFUSALS[verified.error.code].http === 401) context.header("www-authenticate", "Bearer, DPoP");
-    return problem(context, verified.error);
-  }
+  const verified = await verifyRequest(context, admit);
+  if (!verified.ok) return refuse(context, verified.error);
   const { resources, task, actors = [] } = verified.value;
   const delegated = resources !== null || task !== undefined || actors.length > 0;
   const { method, path } = context.req;
@@ -66,10 +66,42 @@ export const authenticate = createMiddleware<Authenticated>(async (context, next
 });
 
 /**
+ * For requests to a resource: `authenticate`, but whether a plain bearer token still counts is left to the session
+ * that the request belongs to, which the Control object tells of every change (`unadmitted`). A token that has to be
+ * proven, or that is for a task, is admitted here each time.
+ */
+export const authenticateForSession = createMiddleware<Authenticated>(async (context, next) => {
+  const verified = await verifyRequest(context, async (_context, token, proof) => {
+    if (proof !== undefined || token.task !== undefined) return admit(context, token, proof);
+    context.set("unadmitted", true);
+    return ok(token);
+  });
+  if (!verified.ok) return refuse(context, verified.error);
+  context.set("token", verified.value);
+  return next();
+});
+
+function refuse(context: Context<Authenticated>, why: Refusal): Response {
+  if (REFUSALS[why.code].http === 401) context.header("www-authenticate", "Bearer, DPoP");
+  return problem(context, why);
+}
+
+type Admit = (
+  context: Context<Authenticated>,
+  token: VerifiedToken,
+  proof: Proof | undefined,
+) => Promise<Result<VerifiedToken, Refusal>>;
+
+const admit: Admit = async (context, token, proof) => controlOf(context.env).admit(token, proof);
+
+/**
  * The session token of a request, verified and admitted. A token that is bound to a key (RFC 9449) comes as
  * `Authorization: DPoP` with a proof of this very request; one that is not as `Authorization: Bearer`.
  */
-async function verifyRequest(context: Context<Authenticated>): Promise<Result<VerifiedToken, Refusal>> {
+async function verifyRequest(
+  context: Context<Authenticated>,
+  admitted: Admit,
+): Promise<Result<VerifiedToken, Refusal>> {
   const header = context.req.header("authorization");
   // Only the API: a browser's cookie opens no connection to a resource.
   if (header === undefined && context.req.path.startsWith("/v1/")) {
@@ -98,9 +130,9 @@ async function verifyRequest(context: Context<Authenticated>): Promise<Result<Ve
       }),
     );
   }
-  if (!bound) return controlOf(context.env).admit(verified.value, undefined);
+  if (!bound) return admitted(context, verified.value, undefined);
   const { method } = context.req;
   const url = publicUrl + new URL(context.req.url).pathname;
   const proof = await verifyProof(context.req.header("dpop") ?? "", { method, url, accessToken: token, now });
-  return proof.ok ? controlOf(context.env).admit(verified.value, proof.value) : proof;
+  return proof.ok ? admitted(context, verified.value, proof.value) : proof;
 }

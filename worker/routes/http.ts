@@ -7,14 +7,15 @@ import { CONNECT_HEADERS } from "../../wire/control.ts";
 import { refusal } from "../../wire/refusals.ts";
 import { sessionOf } from "../env.ts";
 import { derivedIdentifier } from "../objects/identifiers.ts";
+import { UNADMITTED_HEADER } from "../objects/session/admission.ts";
 import { TARGET_HEADER } from "../objects/session/object.ts";
 import { GRANT_HEADER, encodeGrant, mintGrant } from "../policy/grant.ts";
-import { type Authenticated, authenticate } from "./authenticate.ts";
+import { type Authenticated, authenticateForSession } from "./authenticate.ts";
 import { problem } from "./problem.ts";
 
 export const http = new Hono<Authenticated>();
 
-http.all("/http/*", authenticate, async (context) => {
+http.all("/http/*", authenticateForSession, async (context) => {
   const request = context.req.raw;
   const parts = /^\/http\/([a-z0-9][a-z0-9._-]{0,62})(\/.*|\?.*)?$/s.exec(originForm(request.url));
   const [, resource = "", rest = ""] = parts ?? [];
@@ -27,6 +28,8 @@ http.all("/http/*", authenticate, async (context) => {
   if (!grant.ok) return problem(context, grant.error);
   const headers = new Headers(request.headers);
   headers.set(GRANT_HEADER, encodeGrant(grant.value));
+  if (context.get("unadmitted") === true) headers.set(UNADMITTED_HEADER, "1");
+  else headers.delete(UNADMITTED_HEADER);
   headers.set(TARGET_HEADER, encodeURIComponent((rest.startsWith("/") ? rest : `/${rest}`).toWellFormed()));
   const { signal } = request;
   return sessionOf(context.env, session).fetch(new Request(request, { headers, signal, redirect: "manual" }));

@@ -92,6 +92,19 @@ describe("a session token", () => {
     expect(await outcome(token, NOW + 900_000)).toBe("token_expired");
   });
 
+  it("is checked anew in all that its bytes do not settle, however often it was seen", async () => {
+    const { token } = await mintSessionToken(key, request());
+    const other = await mintSessionToken(key, request({ principal: { ...ALICE, subject: "mallory" } }));
+    for (let time = 0; time < 3; time++) expect(await outcome(token)).toBe("ok");
+    const [header, , signature] = token.split(".");
+    const mixed = `${header}.${other.token.split(".")[1]}.${signature}`;
+    expect(await outcome(mixed)).toBe("token_invalid");
+    expect(await outcome(token, NOW, keys, "https://other.example")).toBe("token_invalid");
+    expect(await outcome(token, NOW - 10_000)).toBe("token_invalid");
+    expect(await outcome(token, NOW + 900_000)).toBe("token_expired");
+    expect(await outcome(token, NOW, [publicKey(await generateSigningKey())])).toBe("token_invalid");
+  });
+
   it("can be checked by anybody with the published key", async () => {
     const { token } = await mintSessionToken(key, request());
     const [published] = keys;

@@ -8,12 +8,14 @@ import { DurableObject } from "cloudflare:workers";
 import { FromClient, PATHS, WEBSOCKET_PROTOCOL, parseControl } from "../../../wire/control.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err } from "../../../wire/result.ts";
-import type { Bindings } from "../../env.ts";
+import { type Bindings, controlOf } from "../../env.ts";
 import { samePrincipal } from "../../policy/approval.ts";
 import { GRANT_HEADER, decodeGrant, mintGrant, withGroups, withoutGroups } from "../../policy/grant.ts";
 import type { Principal } from "../../policy/types.ts";
 import type { ApprovalOutcome, SessionCounts, Snapshot } from "../control/types.ts";
 import { draftEngine } from "../engines.ts";
+import { Admission, UNADMITTED_HEADER } from "./admission.ts";
+import { attempt } from "./attempt.ts";
 import { LOST } from "./connector-link.ts";
 import { hasDriver } from "./drivers.ts";
 import { problemResponse } from "./http-dialect.ts";
@@ -26,6 +28,7 @@ export const TARGET_HEADER = "sally-target";
 
 export class SessionObject extends DurableObject<Bindings> {
   readonly #session: Session;
+  readonly #admission = new Admission((token) => attempt(controlOf(this.env).admit(token, undefined)));
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -47,7 +50,10 @@ export class SessionObject extends DurableObject<Bindings> {
 
   /** One request to a resource; the Worker has checked the token and put the target into a header. */
   async #acceptRequest(request: Request, target: string): Promise<Response> {
-    const grant = decodeGrant(request.headers.get(GRANT_HEADER));
+    const { headers } = request;
+    const known = this.#session.standing.known;
+    const unadmitted = headers.has(UNADMITTED_HEADER);
+    const grant = await this.#admission.admit(headers.get(GRANT_HEADER), unadmitted, known, Date.now());
     if (!grant.ok) return problemResponse(grant.error);
     await this.#session.learn();
     if (this.#session.phase === "ended") return problemResponse(this.#session.endedWhy);
