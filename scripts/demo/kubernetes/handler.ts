@@ -8,6 +8,7 @@ import { apiVersionOf } from "./kinds.ts";
 import { serveLog } from "./logs.ts";
 import { negotiate, present, presentList } from "./negotiation.ts";
 import { type Fields, type Stored, isFields } from "./objects.ts";
+import { objectFromProtobuf } from "./protobuf.ts";
 import { type Target, type User, parseTarget, verbOf } from "./request.ts";
 import {
   PATCH_TYPES,
@@ -39,6 +40,8 @@ import type { Include } from "./table.ts";
 import { serveWatch } from "./watch.ts";
 
 const MAX_BODY = 3 << 20;
+
+const PROTOBUF = "application/vnd.kubernetes.protobuf";
 
 const VERSION = {
   major: "1",
@@ -306,6 +309,7 @@ async function readBody(
     bytes = gunzipSync(bytes, { maxOutputLength: MAX_BODY });
   const contentType = (request.headers["content-type"] ?? "application/json").split(";")[0]?.trim() ?? "";
   if (bytes.length === 0) return { body: undefined, contentType };
+  if (contentType === PROTOBUF) return { body: objectFromProtobuf(bytes), contentType };
   const text = bytes.toString("utf8");
   try {
     if (/[/+]yaml$/.test(contentType)) return { body: parseYaml(text) as unknown, contentType };
@@ -314,7 +318,7 @@ async function readBody(
   } catch (error) {
     throw badRequest(`the object provided is unrecognized: ${error instanceof Error ? error.message : ""}`);
   }
-  throw unsupportedMedia(["application/json", "application/yaml"]);
+  throw unsupportedMedia(["application/json", "application/yaml", PROTOBUF]);
 }
 
 function sendWritten({ request, response, url }: Exchange, { code, object, warnings }: Written): void {

@@ -133,7 +133,7 @@ function create(store: Store, write: Write, object: Stored, operation: "Apply" |
   if (hasStatus(kind)) delete object["status"];
   const asGiven = structuredClone(object);
   complete(kind, object);
-  if (isFields(object["spec"]) && kind.kind !== "Namespace") object.metadata.generation = 1;
+  if (kind.group === "apps") object.metadata.generation = 1;
   if (operation === "Update") {
     noteUpdate(undefined, asGiven, writerOf(write));
     if (asGiven.metadata.managedFields !== undefined)

@@ -2,7 +2,7 @@
  * A Kubernetes API server in TypeScript, for the demo's `prod` and for tests of what needs a kubelet: discovery,
  * OpenAPI, the verbs, watches, tables, server-side apply, logs, exec, attach and port-forward for a handful of
  * kinds. The real kubectl works with it. It is no cluster: commands run on this machine (see containers.ts), there
- * are few roles, no admission, no protobuf, and what it holds is gone when it stops.
+ * are few roles, no admission, no answers in protobuf, and what it holds is gone when it stops.
  */
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
