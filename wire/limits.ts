@@ -104,6 +104,8 @@ export const LIMITS = {
     buffered: 256 << 10,
     /** One message of a WebSocket. */
     webSocketMessage: 1 << 20,
+    /** Messages of a WebSocket's client that wait for a service which reads more slowly. */
+    webSocketBacklog: 16 << 20,
     /** Nesting of JSON, bytes of one key, and of one value that a mask has to see whole. */
     jsonDepth: 512,
     jsonKey: 4 << 10,

@@ -11,7 +11,7 @@ import { consoleConfig } from "./console-config.ts";
 import { console_ } from "./console.ts";
 import { consoleFiles } from "./console-files.ts";
 import { identity } from "./identity.ts";
-import { http } from "./http.ts";
+import { requests } from "./requests.ts";
 import { oauth } from "./oauth.ts";
 import { answer, problem } from "./problem.ts";
 import { saml } from "./saml.ts";
@@ -37,7 +37,7 @@ app.post("/connector/enroll", async (context) => {
 app.route("/", oauth);
 app.route("/", slack);
 app.route("/", sockets);
-app.route("/", http);
+app.route("/", requests);
 app.route("/", config);
 app.route("/", consoleConfig);
 app.route("/", approvals);

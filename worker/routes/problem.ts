@@ -3,10 +3,13 @@ import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { REFUSALS, type Refusal } from "../../wire/refusals.ts";
 import type { Result } from "../../wire/result.ts";
+import { statusResponse } from "../objects/session/kubernetes-dialect.ts";
 import type { ConfigError } from "../policy/cedar/engine.ts";
 
 /** The refusal as `application/problem+json`. */
 export function problem(context: Context, why: Refusal, errors?: readonly ConfigError[]): Response {
+  // What speaks to a cluster reads nothing else.
+  if (context.req.path.startsWith("/k8s/")) return statusResponse(why);
   const { http } = REFUSALS[why.code];
   return context.body(
     JSON.stringify({

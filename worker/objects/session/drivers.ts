@@ -3,6 +3,7 @@ import type { Protocol } from "../../policy/types.ts";
 import type { RequestDriver, SessionDriver, SessionHost } from "./driver.ts";
 import { HttpDriver } from "./http.ts";
 import { HTTP_DIALECT } from "./http-dialect.ts";
+import { KUBERNETES_DIALECT } from "./kubernetes-dialect.ts";
 import { PostgresDriver } from "./postgres.ts";
 import { SshDriver } from "./ssh.ts";
 
@@ -31,6 +32,7 @@ export function createDriver(
 
 const REQUEST_DRIVERS: Readonly<Partial<Record<Protocol, (host: SessionHost) => RequestDriver>>> = {
   http: (host) => new HttpDriver(host, HTTP_DIALECT),
+  kubernetes: (host) => new HttpDriver(host, KUBERNETES_DIALECT),
 };
 
 /** Undefined for a protocol that is not spoken in requests. */

@@ -108,7 +108,7 @@ export function createFilter(
 }
 
 /** One filter after the other. */
-function chain(filters: readonly BodyFilter[]): BodyFilter {
+export function chain(filters: readonly BodyFilter[]): BodyFilter {
   const through = (bytes: Uint8Array, from: number): Result<Uint8Array, Refusal> => {
     let passed: Result<Uint8Array, Refusal> = ok(bytes);
     for (const filter of filters.slice(from)) {

@@ -3,7 +3,8 @@
  * they share: the canonical target, header rules, holding, streaming, recording.
  */
 import type { HeaderField } from "../../../wire/http/headers.ts";
-import type { HttpHead } from "../../../wire/http/open.ts";
+import type { HttpHead, HttpPrincipal } from "../../../wire/http/open.ts";
+import { REFUSAL_HEADERS } from "../../../wire/control.ts";
 import { LIMITS } from "../../../wire/limits.ts";
 import { REFUSALS, type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
@@ -31,6 +32,8 @@ export type AnswerPlan = {
   };
 };
 
+type EventBodyDetails = Readonly<Record<string, unknown>>;
+
 export type HttpDialect = {
   readonly protocol: Extract<Protocol, "http" | "kubernetes">;
   /** First segment of the gateway's paths: `/http/<resource>/…`. */
@@ -44,11 +47,17 @@ export type HttpDialect = {
     host: SessionHost,
   ): Result<Operation, Refusal>;
   /** The request's fields as the connector gets them, once it has been allowed. */
-  outgoing(request: HttpRequest, host: SessionHost): readonly HeaderField[];
+  outgoing(request: HttpRequest, host: SessionHost, identity: string): readonly HeaderField[];
   /** What becomes of an answer. */
   answer(request: HttpRequest, head: HttpHead, host: SessionHost): Result<AnswerPlan, Refusal>;
   /** Bytes of each body that go into the recording as they are. */
   recordedBytes(request: HttpRequest, host: SessionHost): number;
+  /** What else is recorded with the operation; `id` is its number. */
+  details?(request: HttpRequest, id: number): EventBodyDetails;
+  /** Its clients try other upgrades when a WebSocket was refused: those get the same refusal again. */
+  readonly otherUpgrades?: true;
+  /** The principal, where the connector may tell the service who it is. */
+  principal?(host: SessionHost): HttpPrincipal;
   /** Looks into what goes over an upgraded connection; without it both directions are recorded as they are. */
   watch?(request: HttpRequest, head: HttpHead, options: WatchOptions): MessageWatch | undefined;
   /** A refusal as this protocol's clients understand it. */
@@ -79,9 +88,13 @@ export const HTTP_DIALECT: HttpDialect = {
   inspectedBody: (request, host) =>
     needsBody(request, rulesOf(host)) ? LIMITS.http.inspectedBody : undefined,
   operation: (request, body, host) => httpOperation(request, body, rulesOf(host)),
-  outgoing: (request, host) => {
+  outgoing: (request, host, identity) => {
     const inspected = hiddenFields(host).length > 0 || host.resource.detectors !== "off";
-    return inspected ? readable(request.headers) : request.headers;
+    return [
+      ...(inspected ? readable(request.headers) : request.headers),
+      ["sally-identity", identity],
+      ["sally-session", host.grant.session],
+    ];
   },
   answer: (request, head, host) => {
     const { options } = rulesOf(host);
@@ -110,7 +123,7 @@ export const HTTP_DIALECT: HttpDialect = {
 };
 
 /** An answer that has to be read must come whole, plain and fresh. */
-function readable(headers: readonly HeaderField[]): readonly HeaderField[] {
+export function readable(headers: readonly HeaderField[]): readonly HeaderField[] {
   const dropped = ["accept-encoding", "range", "if-range", "if-none-match", "if-modified-since"];
   return [...headers.filter(([name]) => !dropped.includes(name)), ["accept-encoding", "identity"]];
 }
@@ -128,8 +141,21 @@ export function problemResponse(why: Refusal, headers: Readonly<Record<string, s
   };
   return new Response(JSON.stringify(problem), {
     status,
-    headers: { "content-type": "application/problem+json", "cache-control": "no-store", ...headers },
+    headers: {
+      "content-type": "application/problem+json",
+      "cache-control": "no-store",
+      ...refusalHeaders(why),
+      ...headers,
+    },
   });
+}
+
+/** For whoever counts refusals without reading them. */
+export function refusalHeaders({ code, approval }: Refusal): Record<string, string> {
+  return {
+    [REFUSAL_HEADERS.code]: code,
+    ...(approval === undefined ? {} : { [REFUSAL_HEADERS.approval]: approval }),
+  };
 }
 
 /** gRPC's own way of saying no: a status in the headers of an answer without a body ("Trailers-Only"). */

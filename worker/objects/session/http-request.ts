@@ -6,6 +6,9 @@ import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { HttpRequest } from "../../policy/http/operations.ts";
 
+/** First segment of the gateway's path under which a request came, such as `/http`. */
+export const AREA_HEADER = "sally-area";
+
 /** The request in canonical form, without what is not for the upstream. */
 export function parseRequest(request: Request, raw: string): Result<HttpRequest, Refusal> {
   const method = HTTP_METHODS.find((known) => known === request.method);
@@ -22,7 +25,7 @@ export function parseRequest(request: Request, raw: string): Result<HttpRequest,
 }
 
 /** The protocol that the client wants to change to, in lower case. */
-function upgradeOf(request: Request): string | undefined {
+export function upgradeOf(request: Request): string | undefined {
   return request.headers.get("upgrade")?.trim().toLowerCase();
 }
 

@@ -24,6 +24,8 @@ export type WatchOptions = {
   readonly masked: (what: string) => void;
   /** Sends the client what the watch had kept back; within a turn. */
   readonly deliver: (messages: readonly WebSocketMessage[]) => void;
+  /** Ends the connection; within a turn. */
+  readonly fail: (why: Refusal) => void;
 };
 
 /** Looks into an upgraded connection: records what it means, changes or refuses what may not pass. */
@@ -37,8 +39,6 @@ export type MessageWatch = {
   farewell(why: Refusal): readonly WebSocketMessage[];
   /** Nothing more comes; records the totals. Called once, within a turn. */
   close(): void;
-  /** Bytes of the client's that may wait for the service. */
-  readonly backlog: number;
 };
 
 /** The answer to the client's upgrade. */
@@ -47,7 +47,7 @@ export function joinWebSocket(
   exchange: HttpExchange,
   head: HttpHead,
   logs: Logs,
-  watching: (deliver: WatchOptions["deliver"]) => MessageWatch | undefined,
+  watching: (io: Pick<WatchOptions, "deliver" | "fail">) => MessageWatch | undefined,
 ): Response {
   const { 0: client, 1: server } = new WebSocketPair();
   server.accept();
@@ -68,8 +68,11 @@ export function joinWebSocket(
     else if (message.kind === "binary") server.send(message.bytes);
     else server.send(fromUtf8(message.bytes) ?? "");
   };
-  const watch = watching((messages) => {
-    for (const message of messages) exchange.later(() => deliver(message));
+  const watch = watching({
+    deliver: (messages) => {
+      for (const message of messages) exchange.later(() => deliver(message));
+    },
+    fail: (why) => exchange.fail(why),
   });
   logs.watch = watch;
   exchange.onOver((why) => {
@@ -80,7 +83,6 @@ export function joinWebSocket(
     else close(why.code === "upstream_lost" ? 1011 : 1008, why.code);
   });
 
-  const backlog = watch?.backlog ?? LIMITS.tunnel.window + LIMITS.http.webSocketMessage;
   const toService = (message: WebSocketMessage): void => {
     host.turn(() => {
       const passed = watch?.fromClient(message) ?? pass(message, logs.request);
@@ -88,7 +90,7 @@ export function joinWebSocket(
       watch?.flush();
       for (const each of passed.value) exchange.sendRaw(encodeWebSocketMessage(each));
       // Workers give no back-pressure on what a client sends: one that sends faster than the service reads is cut.
-      if (exchange.queued > backlog)
+      if (exchange.queued > LIMITS.http.webSocketBacklog)
         exchange.fail(refusal("over_limit", "the service reads slower than the client sends"));
     });
   };

@@ -23,7 +23,15 @@ import type { RequestDriver, SessionHost } from "./driver.ts";
 import { BodyLog, readBody } from "./http-body.ts";
 import type { AnswerPlan, HttpDialect } from "./http-dialect.ts";
 import { HttpExchange, type Later } from "./http-exchange.ts";
-import { contentLength, parseRequest, printable, shownHeaders, textOf } from "./http-request.ts";
+import {
+  AREA_HEADER,
+  contentLength,
+  parseRequest,
+  printable,
+  shownHeaders,
+  textOf,
+  upgradeOf,
+} from "./http-request.ts";
 import { Slots } from "./http-slots.ts";
 import { type MessageWatch, joinWebSocket } from "./http-web-socket.ts";
 import { toBase64 } from "./postgres-results.ts";
@@ -31,6 +39,9 @@ import { toBase64 } from "./postgres-results.ts";
 /** Parts of a held body that a reviewer is shown; the approval is bound to all of it by its hash. */
 const SHOWN_BODY = 64 << 10;
 const RETRY_AFTER = "10";
+/** How long, and of how many targets, the refusal of a WebSocket is kept for the client's next try. */
+const UPGRADE_MEMORY_MS = 30_000;
+const UPGRADES_REMEMBERED = 16;
 
 /** One request, from its arrival to the end of its answer. */
 type Pending = {
@@ -57,6 +68,8 @@ export class HttpDriver implements RequestDriver {
   readonly #live = new Set<HttpExchange>();
   readonly #held = new Map<number, Waiting>();
   readonly #room: { readonly channel: number; readonly resolve: () => void }[] = [];
+  /** Refusals of WebSockets by their target. */
+  readonly #upgrades = new Map<string, { readonly why: Refusal; readonly at: number }>();
   #later: Later[] = [];
   #started: Promise<Result<string, Refusal>> | undefined;
   #dialing: Promise<Result<void, Refusal>> | undefined;
@@ -122,6 +135,13 @@ export class HttpDriver implements RequestDriver {
   // One request.
 
   async request(request: Request, target: string, grant: Grant): Promise<Response> {
+    // The address says which protocol the client speaks; another one would be answered in words it does not know.
+    if (request.headers.get(AREA_HEADER) !== this.#dialect.prefix) {
+      const { resource } = this.#host.grant;
+      const hint = `it is at ${this.#dialect.prefix}/${resource}`;
+      const why = refusal("resource_unknown", `there is no resource ${resource} at this address`, { hint });
+      return this.#dialect.refuse(why, undefined);
+    }
     this.#active++;
     try {
       const started = await this.#start();
@@ -152,6 +172,11 @@ export class HttpDriver implements RequestDriver {
       await request.body?.cancel();
       return this.#dialect.refuse(parsed.error, undefined);
     }
+    const other = upgradeOf(request);
+    if (other !== undefined && !parsed.value.upgrade && this.#dialect.otherUpgrades === true) {
+      await request.body?.cancel();
+      return this.#dialect.refuse(this.#otherUpgrade(id, parsed.value), parsed.value);
+    }
     const slot = await this.#slots.take();
     if (!slot.ok) return this.#dialect.refuse(slot.error, parsed.value);
     let kept = false;
@@ -172,6 +197,7 @@ export class HttpDriver implements RequestDriver {
       const answer = await this.#decide(pending, identity, keep);
       if (answer.ok) return answer.value;
       await dropBody(pending.body);
+      if (pending.request.upgrade) this.#rememberUpgrade(pending.request, answer.error);
       return this.#dialect.refuse(answer.error, pending.request);
     } finally {
       if (!kept) slot.value();
@@ -200,6 +226,26 @@ export class HttpDriver implements RequestDriver {
       return this.#refused(id, operation.value.text, decision.refusal, operation.value, decision);
     if (decision.effect === "allow") return this.#allow(pending, operation.value, decision, identity, keep);
     return this.#hold(pending, operation.value, decision, identity, keep);
+  }
+
+  /** A client whose WebSocket was refused may try again with an older protocol: it is told the same. */
+  #otherUpgrade(id: number, request: HttpRequest): Refusal {
+    const known = this.#upgrades.get(request.target.path + request.target.query);
+    if (known !== undefined && this.#host.now() - known.at < UPGRADE_MEMORY_MS) return known.why;
+    const why = refusal("feature_not_supported", "connections are upgraded to WebSockets only", {
+      hint: "use a newer client, such as kubectl 1.31",
+    });
+    this.#refused(id, textOf(request), why, undefined, undefined);
+    return why;
+  }
+
+  #rememberUpgrade({ target }: HttpRequest, why: Refusal): void {
+    if (this.#dialect.otherUpgrades !== true) return;
+    for (const oldest of this.#upgrades.keys()) {
+      if (this.#upgrades.size < UPGRADES_REMEMBERED) break;
+      this.#upgrades.delete(oldest);
+    }
+    this.#upgrades.set(target.path + target.query, { why, at: this.#host.now() });
   }
 
   // Holding.
@@ -375,6 +421,7 @@ export class HttpDriver implements RequestDriver {
         method: request.method,
         target: request.target.path + request.target.query,
         headers: shownHeaders(request.headers),
+        ...this.#dialect.details?.(request, id),
         ...describe(operation),
         decision: { effect: decision.effect, policies: decision.policies },
         ...(approval === undefined ? {} : { approval }),
@@ -405,19 +452,17 @@ export class HttpDriver implements RequestDriver {
   /** What the connector gets: the client's fields, and who is asking in our words. */
   #open(pending: Pending, identity: string): HttpOpen {
     const { request, body, contentLength: length } = pending;
-    const { resource, grant } = this.#host;
+    const { resource } = this.#host;
+    const principal = this.#dialect.principal?.(this.#host);
     const protocols = headerOf(request.headers, "sec-websocket-protocol");
-    const headers: HeaderField[] = [
-      ...this.#dialect.outgoing(request, this.#host),
-      ["sally-identity", identity],
-      ["sally-session", grant.session],
-    ];
+    const headers: HeaderField[] = [...this.#dialect.outgoing(request, this.#host, identity)];
     return {
       protocol: this.#dialect.protocol,
       resource: resource.name,
       method: request.method,
       target: request.target.path + request.target.query,
       headers: headers.map(([name, value]) => [name, value]),
+      ...(principal === undefined ? {} : { principal }),
       ...(body === undefined ? {} : { body: body instanceof ReadableStream ? length : body.length }),
       ...(request.upgrade
         ? { webSocket: protocols === undefined ? [] : protocols.split(",").map((each) => each.trim()) }
@@ -463,8 +508,8 @@ export class HttpDriver implements RequestDriver {
     const hidden = (what: string): void => void logs.masked.set(what, (logs.masked.get(what) ?? 0) + 1);
     if (head.status === 101) {
       host.turn(recordHead);
-      const joined = joinWebSocket(host, exchange, head, logs, (deliver) =>
-        this.#dialect.watch?.(request, head, { host, operation: id, masked: hidden, deliver }),
+      const joined = joinWebSocket(host, exchange, head, logs, (io) =>
+        this.#dialect.watch?.(request, head, { host, operation: id, masked: hidden, ...io }),
       );
       const written = await this.#written();
       return written.ok ? ok(joined) : written;
