@@ -38,8 +38,15 @@ export type Config = {
 };
 
 export type ConfigChecks = {
-  /** Says what is wrong with an administrator's SQL expression (a row filter, an `sql` mask), if anything. */
-  readonly expression?: (kind: "rows" | "mask", expression: string) => string | undefined;
+  /**
+   * Says what is wrong with an administrator's SQL expression (a row filter, an `sql` mask) on a resource that
+   * trusts these functions, if anything.
+   */
+  readonly expression?: (
+    kind: "rows" | "mask",
+    expression: string,
+    trustedFunctions: readonly string[],
+  ) => string | undefined;
 };
 
 const TOP_KEYS = ["issuers", "saml", "scim", "resources", "tokens", "notifications"] as const;
@@ -161,13 +168,14 @@ function newReader(errors: ConfigError[], checks: ConfigChecks): Reader {
 
   const checkExpressions = (yaml: YamlFile, resource: Resource, value: unknown, path: YamlPath): void => {
     const { rows = {}, masks = {} } = value as Partial<Record<"rows" | "masks", Record<string, unknown>>>;
+    const trusted = resource.trustedFunctions;
     Object.keys(rows).forEach((key, index) => {
-      const problem = checks.expression?.("rows", resource.rows[index]?.condition ?? "");
+      const problem = checks.expression?.("rows", resource.rows[index]?.condition ?? "", trusted);
       if (problem !== undefined) errors.push(yaml.errorAtValue([...path, "rows", key], problem));
     });
     Object.keys(masks).forEach((key, index) => {
       const expression = resource.masks[index]?.expression;
-      const problem = expression === undefined ? undefined : checks.expression?.("mask", expression);
+      const problem = expression === undefined ? undefined : checks.expression?.("mask", expression, trusted);
       if (problem !== undefined)
         errors.push(yaml.errorAtValue([...path, "masks", key, "expression"], problem));
     });

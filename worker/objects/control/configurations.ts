@@ -5,10 +5,11 @@
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import { describeChanges } from "../../config/changes.ts";
-import { parseConfig } from "../../config/parse.ts";
+import { type ConfigChecks, parseConfig } from "../../config/parse.ts";
 import type { ConfigError, PolicySource } from "../../policy/cedar/engine.ts";
+import { expressionProblem } from "../../policy/masks/custom.ts";
 import type { Principal } from "../../policy/types.ts";
-import { policyEngine } from "../engines.ts";
+import { policyEngine, sqlParser } from "../engines.ts";
 import { type EventBody, sha256 } from "../recording/chain.ts";
 import type { Authority } from "./authority.ts";
 import { ConfigHistory, type ConfigVersion, type Files } from "./config-history.ts";
@@ -22,6 +23,10 @@ export type ConfigurationsHost = {
   readonly record: (body: EventBody) => void;
   /** Another version runs now. Resolves when live sessions have been told. */
   readonly changed: (snapshot: Snapshot) => Promise<void>;
+};
+
+const CHECKS: ConfigChecks = {
+  expression: (kind, expression, trusted) => expressionProblem(kind, expression, sqlParser, trusted),
 };
 
 export class Configurations {
@@ -38,6 +43,7 @@ export class Configurations {
   load(): void {
     const { version, files } = this.#history.newest();
     if (version === 0) return;
+    // Without the checks: what an earlier version took still runs, and an expression that is wrong refuses there.
     const parsed = parseConfig(files, policyEngine);
     if (!parsed.ok) throw new Error("the stored configuration does not parse");
     const { secrets } = this.#host;
@@ -77,7 +83,7 @@ export class Configurations {
       const hint = "look at what has changed, then apply onto that version";
       return err(refusal("config_changed", `version ${running} is running, not ${ifVersion}`, { hint }));
     }
-    const parsed = parseConfig(files, policyEngine);
+    const parsed = parseConfig(files, policyEngine, CHECKS);
     if (!parsed.ok) return err({ errors: [...parsed.error] });
     const changes = describeChanges(this.#running, parsed.value);
     if (dryRun) return ok({ version: running, dryRun, changes });
@@ -120,7 +126,7 @@ export class Configurations {
   ): Result<{ version: number; changes: string[]; files: FileChange[] }, Refusal | ApplyProblem> {
     const running = this.files(principal);
     if (!running.ok) return running;
-    const parsed = parseConfig(files, policyEngine);
+    const parsed = parseConfig(files, policyEngine, CHECKS);
     if (!parsed.ok) return err({ errors: [...parsed.error] });
     return ok({
       version: running.value.version,
@@ -143,13 +149,13 @@ export class Configurations {
   draftPolicies(principal: Principal, files: Files): Result<readonly PolicySource[], Refusal | ApplyProblem> {
     const allowed = this.#host.authority.authorize(principal, undefined, "config:read");
     if (!allowed.ok) return allowed;
-    const parsed = parseConfig(files, policyEngine);
+    const parsed = parseConfig(files, policyEngine, CHECKS);
     return parsed.ok ? ok(parsed.value.policies) : err({ errors: [...parsed.error] });
   }
 
   /** Checks files without any effect. */
   check(files: Files): readonly ConfigError[] {
-    const parsed = parseConfig(files, policyEngine);
+    const parsed = parseConfig(files, policyEngine, CHECKS);
     return parsed.ok ? [] : [...parsed.error];
   }
 }

@@ -6,7 +6,7 @@ import { fieldsOf, list, strings, tagged, walk } from "../sql/walk.ts";
 import type { ColumnMask } from "../types.ts";
 import { Edit } from "./edit.ts";
 import type { BuiltMask } from "./expressions.ts";
-import { functionProblem, type TrustedNames } from "./functions.ts";
+import { declaredNames, functionProblem, type TrustedNames } from "./functions.ts";
 
 export type { TrustedNames } from "./functions.ts";
 
@@ -22,10 +22,8 @@ export function buildCustomMask(
   const text = mask.expression ?? "";
   const references: number[] = [];
   const checked = checkExpression(text, parser, trusted, (fields, location) => {
-    if (fields.length !== 1 || fields[0] !== VALUE)
-      return `the expression may name nothing but value, not ${fields.join(".")}`;
     references.push(location);
-    return undefined;
+    return valueProblem(fields);
   });
   if (!checked.ok) return checked;
   const edit = new Edit(`SELECT (${text})`);
@@ -47,6 +45,32 @@ export function buildCustomMask(
       return `CAST(${out}${edit.text.slice(from)} AS ${column.baseType})`;
     },
   });
+}
+
+function valueProblem(fields: readonly string[]): string | undefined {
+  return fields.length === 1 && fields[0] === VALUE
+    ? undefined
+    : `the expression may name nothing but value, not ${fields.join(".")}`;
+}
+
+/**
+ * What is wrong with an expression whatever the database holds: for who writes the configuration, before any
+ * catalogue is known. Columns, and functions of the database's own, are checked once it is.
+ * @param trustedFunctions `schema.name` of functions that the resource trusts
+ */
+export function expressionProblem(
+  kind: "rows" | "mask",
+  text: string,
+  parser: SqlParser,
+  trustedFunctions: readonly string[],
+): string | undefined {
+  const ofColumn = (fields: readonly string[]): string | undefined =>
+    fields.length === 1
+      ? undefined
+      : `the condition names columns of its own relation, by their bare names, not ${fields.join(".")}`;
+  const reference = kind === "mask" ? valueProblem : ofColumn;
+  const checked = checkExpression(text, parser, declaredNames(trustedFunctions), reference);
+  return checked.ok ? undefined : checked.error;
 }
 
 /** Is this a condition over the columns of the relation, with nothing that could tell more? */

@@ -56,6 +56,28 @@ export function trustedNames(catalogue: Catalogue, trustedFunctions: readonly st
   };
 }
 
+/** What is known before there is a catalogue: the functions that are to be trusted. */
+export function declaredNames(trustedFunctions: readonly string[]): TrustedNames {
+  const own = new Map<string, readonly string[]>();
+  for (const qualified of trustedFunctions) {
+    // A name that is quoted may hold a dot itself: every way to read it counts here.
+    for (let dot = qualified.indexOf("."); dot !== -1; dot = qualified.indexOf(".", dot + 1)) {
+      const name = qualified.slice(dot + 1);
+      own.set(name, [...(own.get(name) ?? []), qualified.slice(0, dot)]);
+    }
+  }
+  return {
+    trusted: new Set(trustedFunctions),
+    own,
+    takingRows: new Set(),
+    operators: new Set(),
+    types: new Set(),
+    untrustedOids: new Set(),
+    columns: new Set(),
+    sequencesTell: false,
+  };
+}
+
 /** The other side of a cast is often a built-in type, which stays usable: the cast needs its own type to be named. */
 const BUILTIN_TYPES = new Set(
   "text varchar bpchar name bool int2 int4 int8 float4 float8 numeric date timestamp timestamptz time timetz interval uuid json jsonb bytea oid xml inet cidr money".split(
