@@ -70,9 +70,11 @@ export function createPolicyEngine(cedar: CedarModule): PolicyEngine {
         [...policies.policies].map(([id, policy]) => [id, policy.text]),
       );
       cedar.slot = undefined;
-      const schema = cedar.preparseSchema(SCHEMA_NAME, SCHEMA);
-      const set = cedar.preparsePolicySet(POLICY_SET, { staticPolicies });
-      if (schema.type === "failure" || set.type === "failure") return false;
+      if (cedar.schema !== SCHEMA) {
+        if (cedar.preparseSchema(SCHEMA_NAME, SCHEMA).type === "failure") return false;
+        cedar.schema = SCHEMA;
+      }
+      if (cedar.preparsePolicySet(POLICY_SET, { staticPolicies }).type === "failure") return false;
       cedar.slot = policies;
       return true;
     } catch {
@@ -87,7 +89,7 @@ export function createPolicyEngine(cedar: CedarModule): PolicyEngine {
       const answer = cedar.statefulIsAuthorized({
         ...request,
         preparsedPolicySetId: POLICY_SET,
-        preparsedSchemaName: SCHEMA_NAME,
+        ...(complete ? { preparsedSchemaName: SCHEMA_NAME } : {}),
         validateRequest: complete,
       });
       return answer.type === "success" ? answer.response : undefined;

@@ -14,7 +14,7 @@ export type CedarRequest = {
   readonly resource: TypeAndId;
   readonly context: Context;
   readonly entities: Entities;
-  /** False where a fact is missing on purpose, so that only a policy that needs it fails. */
+  /** False where a fact is missing on purpose. Not held against the schema then: only a policy that needs it fails. */
   readonly complete: boolean;
 };
 
@@ -37,13 +37,14 @@ export function buildRequest(
   const entity = principalEntity(principal);
   if (entity === undefined) return err("principal_malformed");
   const resource = targetEntity(target);
+  const complete = !("bodyReadable" in action.facts) || action.facts.bodyReadable;
   return ok({
     principal: entity.uid as TypeAndId,
     action: { type: "Action", id: action.action },
     resource: resource.uid as TypeAndId,
     context,
-    entities: [entity, resource],
-    complete: !("bodyReadable" in action.facts) || action.facts.bodyReadable,
+    entities: complete ? [entity, resource] : [entity, resource, actionEntity(action.action)],
+    complete,
   });
 }
 
@@ -55,6 +56,12 @@ function principalEntity(principal: Principal): EntityJson | undefined {
     attrs: { issuer: principal.issuer, subject: principal.subject },
     parents: principal.groups.map((group) => ({ type: "Group", id: group })),
   };
+}
+
+/** The schema says what group an action is in; where it is not asked, the action has to say so itself. */
+function actionEntity(id: string): EntityJson {
+  const [group = ""] = id.split(":");
+  return { uid: { type: "Action", id }, attrs: {}, parents: [{ type: "Action", id: group }] };
 }
 
 function targetEntity(target: Target): EntityJson {

@@ -11,10 +11,10 @@ import { type Result, err, ok } from "../../../wire/result.ts";
 export function parseObjectField(text: string): Result<FieldPattern, string> {
   const step = /(?:^|\.)([^.[\]"]+)(?:\[\])*|\["((?:[^"\\]|\\["\\])+)"\](?:\[\])*/y;
   const steps: string[] = [];
+  if (text.startsWith(".")) return err("has no name in front");
   while (step.lastIndex < text.length) {
-    const at = step.lastIndex;
     const match = step.exec(text);
-    if (match === null) return err(at === 0 ? "has no name in front" : "has a step that cannot be read");
+    if (match === null) return err("has a step that cannot be read");
     steps.push(match[1] ?? (match[2] ?? "").replaceAll(/\\(["\\])/g, "$1"));
     if (steps.length > LIMITS.kubernetes.fieldSteps)
       return err(`has more than ${LIMITS.kubernetes.fieldSteps} steps`);

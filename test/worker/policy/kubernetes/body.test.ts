@@ -67,7 +67,7 @@ const sorted = (found: Partial<KubernetesBodyFacts> | string): unknown =>
   typeof found === "string"
     ? found
     : Object.fromEntries(
-        Object.entries(found).map(([key, value]) => [key, Array.isArray(value) ? value.toSorted() : value]),
+        Object.entries(found).map(([key, value]) => [key, Array.isArray(value) ? new Set(value) : value]),
       );
 
 /** A pod like SPEC with the field numbers of core/v1/generated.proto. */
