@@ -14,7 +14,7 @@ describe("docs/policy.md", () => {
   it("has examples that can be applied together", () => {
     const cedar = blocks("cedar");
     const yaml = blocks("yaml");
-    expect([cedar.length, yaml.length]).toEqual([3, 2]);
+    expect([cedar.length, yaml.length]).toEqual([4, 3]);
     const files = Object.fromEntries([
       ...cedar.map((text, index) => [`${index}.cedar`, text]),
       ...yaml.map((text, index) => [`${index}.yaml`, text]),
