@@ -9,6 +9,7 @@ import { dial, webSocketUrl } from "../lib/web-socket.ts";
 import type { Resource } from "./config.ts";
 import { failureFields } from "./control.ts";
 import type { Log } from "./log.ts";
+import type { OpenToGateway } from "./upstream.ts";
 
 type Open = Extract<ToConnector, { type: "open" }>;
 
@@ -70,7 +71,8 @@ export class Sessions {
     log.info("session open", { sessions: this.#live.size });
     const tunnel = new TunnelSocket(dialled.value, {
       batches: true,
-      onOpen: (channel, payload) => void this.#serve(resource, channel, payload, log),
+      onOpen: (channel, payload) =>
+        void this.#serve(resource, channel, payload, log, (opened, onOpened) => tunnel.open(opened, onOpened)),
       onClosed: (reason) => {
         log.info("session gone", { reason: reason.code, detail: reason.message });
         this.#ended(open.session);
@@ -108,7 +110,13 @@ export class Sessions {
     }
   }
 
-  async #serve(resource: Resource, channel: TunnelChannel, payload: unknown, log: Log): Promise<void> {
+  async #serve(
+    resource: Resource,
+    channel: TunnelChannel,
+    payload: unknown,
+    log: Log,
+    openToGateway: OpenToGateway,
+  ): Promise<void> {
     const open = AnyOpen.safeParse(payload);
     if (!open.success)
       return channel.close({ code: "request_invalid", message: "the request to open is malformed" });
@@ -127,7 +135,8 @@ export class Sessions {
       });
     }
     try {
-      await serve(channel, payload, log.with({ channel: channel.number, protocol: open.data.protocol }));
+      const about = log.with({ channel: channel.number, protocol: open.data.protocol });
+      await serve(channel, payload, about, openToGateway);
     } catch (error) {
       // A bug of ours ends one channel, not the sessions of others.
       log.error("channel failed", {

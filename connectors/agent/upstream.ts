@@ -6,8 +6,22 @@ import type { Result } from "../../wire/result.ts";
 import type { TunnelChannel } from "../lib/tunnel-socket.ts";
 import type { Log } from "./log.ts";
 
-/** Serves one channel that the gateway opened: answers it with `accept` or `close`, and sees it to its end. */
-export type ChannelServer = (channel: TunnelChannel, payload: unknown, log: Log) => Promise<void>;
+/**
+ * Opens a channel to the gateway, which takes it only on a channel of its own that asks for such; undefined when
+ * there are too many.
+ */
+export type OpenToGateway = (payload: unknown, onOpened: () => void) => TunnelChannel | undefined;
+
+/**
+ * Serves one channel that the gateway opened: answers it with `accept` or `close`, and sees it to its end.
+ * `open` opens others on the same tunnel.
+ */
+export type ChannelServer = (
+  channel: TunnelChannel,
+  payload: unknown,
+  log: Log,
+  open: OpenToGateway,
+) => Promise<void>;
 
 /** One resource of the config, ready to be reached. */
 export type Upstream = {

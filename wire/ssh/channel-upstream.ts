@@ -6,7 +6,6 @@ import {
   type SshChannel,
   adjustWindow,
   answerStart,
-  closeUpstream,
   giveCreditBack,
   newChannel,
   queueClose,
@@ -17,7 +16,7 @@ import {
 import { passUpstream } from "./channel-requests.ts";
 import { runSftp } from "./channel-sftp.ts";
 import { EXIT_CONNECTION, refuseUpstream, remark, remarkRefusal } from "./channel-verdicts.ts";
-import { type SshMachine, flushGlobalReplies } from "./machine-state.ts";
+import { type SshMachine, NO_PEER, flushGlobalReplies, forget } from "./machine-state.ts";
 import { encodeExitSignal, encodeTcpipChannel } from "./messages.ts";
 import type { SshEffect, SshInput, SshSignal } from "./machine-types.ts";
 import { uint32 } from "./reader.ts";
@@ -50,7 +49,7 @@ export function takeUpstream(machine: SshMachine, input: UpstreamInput, effects:
     case "upstreamClosed":
       return takeClosed(machine, channel, input, effects);
     case "upstreamSignal":
-      return takeSignal(channel, input.signal);
+      return takeSignal(channel, input.signal, effects);
     default:
       assertNever(input);
   }
@@ -111,19 +110,23 @@ function takeClosed(
 ): void {
   const opening = channel.phase === "opening";
   channel.upstream = "closed";
-  if (opening && input.refusal !== undefined) return refuseUpstream(machine, channel, input.refusal, effects);
-  if (channel.kind === "listener") return void machine.channels.delete(channel.id);
+  // The client has been offered it; its answer finds the channel closed.
   if (channel.kind === "forwarded" && opening) return;
+  if (opening && input.refusal !== undefined) return refuseUpstream(machine, channel, input.refusal, effects);
+  if (channel.kind === "listener") return forget(machine, channel, effects);
+  if (opening && channel.kind === "session") answerStart(channel, effects);
   if (input.refusal !== undefined && channel.kind === "session") {
     remarkRefusal(channel, input.refusal);
-    if (channel.exit === undefined) takeSignal(channel, { type: "exit", status: EXIT_CONNECTION });
+    if (channel.exit === undefined) takeSignal(channel, { type: "exit", status: EXIT_CONNECTION }, effects);
   }
   queueMessage(channel, { kind: "channelEof", recipient: channel.peer });
   queueClose(channel);
 }
 
-function takeSignal(channel: SshChannel, signal: SshSignal): void {
+function takeSignal(channel: SshChannel, signal: SshSignal, effects: SshEffect[]): void {
   if (channel.kind !== "session") return;
+  // A program that ends as soon as it is started may have ended before it was said to be started.
+  if (channel.phase === "opening") answerStart(channel, effects);
   const request = { kind: "channelRequest", recipient: channel.peer, wantReply: false } as const;
   switch (signal.type) {
     case "exit":
@@ -145,16 +148,18 @@ function takeForwarded(
   input: Extract<SshInput, { kind: "upstreamForwarded" }>,
   effects: SshEffect[],
 ): void {
-  const channel = newChannel(input.channel, "forwarded", -1, 0, 0);
+  const channel = newChannel(input.channel, "forwarded", NO_PEER, 0, 0);
   channel.phase = "opening";
   channel.upstream = "opening";
-  const target = machine.channels.get(input.forward)?.target;
+  const listener = machine.channels.get(input.forward);
+  const target = listener?.target;
+  // A forward that the client has just cancelled, or one connection too many.
   if (
     target?.kind !== "remoteForward" ||
-    machine.channels.has(input.channel) ||
+    listener?.phase !== "open" ||
     machine.channels.size >= LIMITS.ssh.channels
   ) {
-    return closeUpstream(channel, effects);
+    return forget(machine, channel, effects);
   }
   machine.channels.set(channel.id, channel);
   const { host, port } = target;

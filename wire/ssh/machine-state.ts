@@ -5,6 +5,9 @@ import { type SshChannel, closeUpstream, send } from "./channel.ts";
 import { type SshMessage, DisconnectReason } from "./messages.ts";
 import type { SshEffect } from "./machine-types.ts";
 
+/** No channel number of a client, which are unsigned. */
+export const NO_PEER = -1;
+
 export type GlobalReply = { readonly channel: number | undefined; answer: SshMessage | undefined };
 
 export type SshMachine = {
@@ -36,6 +39,18 @@ export function newSshMachine(): SshMachine {
     clientRoom: LIMITS.ssh.clientBacklog,
     globalReplies: [],
   };
+}
+
+/** A number for a channel that the connector has opened; the machine hears of it by `upstreamForwarded`. */
+export function reserveChannel(machine: SshMachine): number {
+  return machine.nextChannel++;
+}
+
+/** Forgets a channel of which the client knows nothing, or nothing any more. */
+export function forget(machine: SshMachine, channel: SshChannel, effects: SshEffect[]): void {
+  machine.channels.delete(channel.id);
+  closeUpstream(channel, effects);
+  effects.push({ kind: "ended", channel: channel.id, exit: undefined });
 }
 
 /** Ends the connection from our side because the client broke the protocol. */

@@ -124,7 +124,7 @@ export type SshInput =
   | { readonly kind: "upstreamEnd"; readonly channel: number }
   | { readonly kind: "upstreamClosed"; readonly channel: number; readonly refusal: Refusal | undefined }
   | { readonly kind: "upstreamSignal"; readonly channel: number; readonly signal: SshSignal }
-  /** A connection came in on the remote forward `forward`; `channel` is the connector's number for it. */
+  /** A connection came in on the remote forward `forward`; `channel` was reserved for it (`reserveChannel`). */
   | {
       readonly kind: "upstreamForwarded";
       readonly channel: number;
@@ -148,7 +148,7 @@ export type SshEffect =
   | { readonly kind: "endUpstream"; readonly channel: number }
   | { readonly kind: "closeUpstream"; readonly channel: number }
   | { readonly kind: "signalUpstream"; readonly channel: number; readonly signal: SshSignal }
-  /** The connector's forwarded connection `channel` is accepted by the client. */
+  /** The client has accepted the connection `channel` on a remote forward: bytes may flow. */
   | { readonly kind: "acceptForwarded"; readonly channel: number }
   /** The tunnel may have this much credit back on this channel. */
   | { readonly kind: "consumed"; readonly channel: number; readonly credit: number }

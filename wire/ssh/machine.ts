@@ -17,8 +17,10 @@ import { takeNotice, takeVerdict } from "./channel-verdicts.ts";
 import {
   type GlobalReply,
   type SshMachine,
+  NO_PEER,
   finish,
   flushGlobalReplies,
+  forget,
   violate,
   withdraw,
 } from "./machine-state.ts";
@@ -156,9 +158,6 @@ function takeAuthentication(
   effects.push({ kind: "authenticated", user: message.user }, send({ kind: "userauthSuccess" }));
 }
 
-/** No channel number of a client, which are unsigned. */
-const NO_PEER = -1;
-
 type ConnectionMessage = Exclude<
   SshMessage,
   {
@@ -210,6 +209,8 @@ function takeConnection(machine: SshMachine, message: ConnectionMessage, effects
       channel.peerWindow = message.window;
       channel.peerPacket = Math.min(message.maximumPacket, LIMITS.ssh.channelPacket);
       channel.phase = "open";
+      // Whoever connected may have gone meanwhile.
+      if (channel.upstream === "closed") return sendClose(channel, effects);
       channel.upstream = "open";
       effects.push({ kind: "acceptForwarded", channel: channel.id });
       return;
@@ -218,9 +219,7 @@ function takeConnection(machine: SshMachine, message: ConnectionMessage, effects
       const channel = machine.channels.get(message.recipient);
       if (channel?.kind !== "forwarded" || channel.phase !== "opening")
         return violate(machine, "failure of no channel", effects);
-      machine.channels.delete(channel.id);
-      closeUpstream(channel, effects);
-      return;
+      return forget(machine, channel, effects);
     }
     default:
       return takeChannelMessage(machine, message, effects);
@@ -377,8 +376,9 @@ function takeGlobalRequest(
         if (target?.kind !== "remoteForward" || target.host !== address?.host || target.port !== address.port)
           continue;
         withdraw(channel, effects);
-        closeUpstream(channel, effects);
-        machine.channels.delete(channel.id);
+        for (const waiting of machine.globalReplies)
+          if (waiting.channel === channel.id) waiting.answer ??= { kind: "requestFailure" };
+        forget(machine, channel, effects);
         reply.answer = { kind: "requestSuccess", data: EMPTY };
       }
       break;

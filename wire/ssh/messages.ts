@@ -493,6 +493,10 @@ export function decodeTcpipForward(
   return whole(reader, { host: reader.text(LIMITS.ssh.forwardHost), port: reader.uint32() });
 }
 
+export function encodeTcpipForward(host: string, port: number): Uint8Array {
+  return concat([string(host), uint32(port)]);
+}
+
 export type ExitSignal = { readonly signal: string; readonly coreDumped: boolean; readonly message: string };
 
 export function decodeExitStatus(data: Uint8Array): number | undefined {

@@ -9,6 +9,7 @@ import {
   type Frame,
   type Tunnel,
   type TunnelError,
+  acceptChannel,
   addChannel,
   batchFrames,
   closeChannel,
@@ -79,6 +80,17 @@ export class TunnelEnd {
     if (!added.ok) return err(added.error);
     this.#control.push(encodeFrame({ kind: "open", channel, payload }));
     return ok(channel);
+  }
+
+  /** Whether the channel is one of ours, open or closed. */
+  hasOpened(channel: number): boolean {
+    return channel % 2 === 1 && channel <= this.#tunnel.highest.odd;
+  }
+
+  /** Answers the peer's OPEN; nothing happens when the channel is gone meanwhile. */
+  accept(channel: number): void {
+    if (acceptChannel(this.#tunnel, channel))
+      this.#control.push(encodeFrame({ kind: "opened", channel, payload: {} }));
   }
 
   data(channel: number, bytes: Uint8Array): void {

@@ -19,10 +19,11 @@ import { string } from "../../../wire/ssh/reader.ts";
 import { ChannelClosed, DONE, type TunnelChannel } from "../../lib/tunnel-socket.ts";
 import { concat } from "../../../wire/bytes.ts";
 import type { Log } from "../log.ts";
-import type { Protocol } from "../upstream.ts";
+import type { OpenToGateway, Protocol } from "../upstream.ts";
 import type { ChannelEvents, ServerChannel } from "./channel.ts";
 import type { SshClient } from "./client.ts";
 import { SshConfig } from "./config.ts";
+import { type Connection, RemoteForwards } from "./remote-forward.ts";
 import { type LoginFailure, closeReason, logIn } from "./login.ts";
 
 /** How long a connection without channels is kept. */
@@ -36,17 +37,28 @@ export const ssh: Protocol<SshConfig> = {
   create: async (resource, config) => {
     const pool = new Pool(config);
     return ok({
-      channels: { ssh: (channel, payload, log) => serve(resource, config, pool, channel, payload, log) },
+      channels: {
+        ssh: (channel, payload, log, toGateway) =>
+          serve({ resource, config, pool, log, toGateway }, channel, payload),
+      },
       close: () => pool.close(),
     });
   },
 };
 
 type Live = {
+  readonly forwards: RemoteForwards;
   readonly client: Promise<Result<SshClient, LoginFailure>>;
   readonly abort: AbortController;
   channels: number;
   linger: NodeJS.Timeout | undefined;
+};
+
+/** A channel's share of a connection. Call `release` once, `over` when the session itself has ended. */
+type Lease = {
+  readonly client: Live["client"];
+  readonly forwards: RemoteForwards;
+  readonly release: (over: boolean) => void;
 };
 
 /** Connections by session and login name. */
@@ -58,12 +70,8 @@ class Pool {
     this.#config = config;
   }
 
-  /** The session's connection; call `release` once for each `acquire`, `over` when the session itself has ended. */
-  acquire(
-    session: string,
-    user: string,
-    log: Log,
-  ): { client: Live["client"]; release: (over: boolean) => void } {
+  /** The session's connection, opened where there is none yet. */
+  acquire(session: string, user: string, log: Log): Lease {
     const key = JSON.stringify([session, user]);
     let live = this.#live.get(key);
     if (live === undefined) {
@@ -79,7 +87,7 @@ class Pool {
       if (over) this.#drop(key, held);
       else held.linger = setTimeout(() => this.#drop(key, held), LINGER).unref();
     };
-    return { client: held.client, release };
+    return { client: held.client, forwards: held.forwards, release };
   }
 
   close(): void {
@@ -89,6 +97,7 @@ class Pool {
   #open(key: string, session: string, user: string, log: Log): Live {
     const abort = new AbortController();
     const started = performance.now();
+    const forwards = new RemoteForwards();
     const forget = (): void => {
       if (this.#live.get(key) === live) this.#live.delete(key);
     };
@@ -96,8 +105,10 @@ class Pool {
       user,
       session,
       signal: abort.signal,
+      onForwarded: (forwarded) => forwards.take(forwarded),
       onLost: (why) => {
         log.info("upstream closed", { reason: why });
+        forwards.lost(LOST);
         forget();
       },
     }).then((result) => {
@@ -109,7 +120,7 @@ class Pool {
       }
       return result;
     });
-    const live: Live = { client, abort, channels: 0, linger: undefined };
+    const live: Live = { forwards, client, abort, channels: 0, linger: undefined };
     return live;
   }
 
@@ -121,14 +132,17 @@ class Pool {
   }
 }
 
-async function serve(
-  resource: string,
-  config: SshConfig,
-  pool: Pool,
-  channel: TunnelChannel,
-  payload: unknown,
-  log: Log,
-): Promise<void> {
+/** What serves the channels of one session. */
+type Service = {
+  readonly resource: string;
+  readonly config: SshConfig;
+  readonly pool: Pool;
+  readonly log: Log;
+  readonly toGateway: OpenToGateway;
+};
+
+async function serve(service: Service, channel: TunnelChannel, payload: unknown): Promise<void> {
+  const { resource, config, pool, log } = service;
   const parsed = SshOpen.safeParse(payload);
   if (!parsed.success)
     return channel.close({ code: "request_invalid", message: "the request to open is malformed" });
@@ -142,19 +156,45 @@ async function serve(
       message: `the connector does not log in to ${resource} as ${user}`,
     });
   }
-  const { client: connecting, release } = pool.acquire(session, user, log);
-  let over = false;
-  channel.once("error", (error) => (over = error instanceof ChannelClosed));
-  channel.once("close", () => release(over));
-  const connected = await connecting;
+  const lease = pool.acquire(session, user, log);
+  releaseWith(channel, lease);
+  const connected = await lease.client;
   if (!connected.ok) return channel.close(closeReason(resource, connected.error));
   if (channel.destroyed) return;
-  const opened = await open(connected.value, target, channel);
+  const opened =
+    target.kind === "remoteForward"
+      ? await lease.forwards.listen(connected.value, target, channel, (connection) =>
+          connect(service, connection, pool.acquire(session, user, log)),
+        )
+      : await open(connected.value, target, channel);
   if (!opened.ok) {
     log.warn("channel not opened", { kind: target.kind, reason: opened.error });
     if (!channel.destroyed)
       channel.close({ code: "upstream_unreachable", message: failureMessage(target.kind) });
   }
+}
+
+function releaseWith(channel: TunnelChannel, { release }: Lease): void {
+  let over = false;
+  channel.once("error", (error) => (over = error instanceof ChannelClosed));
+  channel.once("close", () => release(over));
+}
+
+/** Offers a connection on a remote forward to the gateway, and joins the two when it is taken there. */
+function connect({ log, toGateway }: Service, { payload, forwarded }: Connection, lease: Lease): void {
+  let taken = false;
+  const channel = toGateway(payload, () => {
+    taken = true;
+    if (channel !== undefined) join(channel, forwarded.accept(streamEvents(channel)), false);
+  });
+  if (channel === undefined) {
+    log.warn("connection refused", { code: "over_limit" });
+    forwarded.refuse();
+    return lease.release(false);
+  }
+  releaseWith(channel, lease);
+  channel.once("close", () => taken || forwarded.refuse());
+  channel.listen({ onRemoteClose: () => channel.destroy() });
 }
 
 function failureMessage(kind: SshOpen["target"]["kind"]): string {
@@ -172,7 +212,7 @@ function failureMessage(kind: SshOpen["target"]["kind"]): string {
 
 async function open(
   client: SshClient,
-  target: SshOpen["target"],
+  target: Exclude<SshOpen["target"], { kind: "remoteForward" }>,
   channel: TunnelChannel,
 ): Promise<Result<void, string>> {
   switch (target.kind) {
@@ -187,8 +227,6 @@ async function open(
       channel.accept({});
       return ok(undefined);
     }
-    case "remoteForward":
-      return err("remote forwards are not served yet");
   }
 }
 

@@ -113,13 +113,19 @@ export async function recordedSession(
       await fetch(`${stack.gateway}${path}`, { headers: { authorization: `Bearer ${token}` } })
     ).json()) as T;
   type Listed = { sessions: { id: string; protocol: string; status: string }[] };
+  type Page = { events?: { seq: number; body: RecordedBody }[]; more?: boolean };
   const foreign = new Set<string>();
   for (let attempt = 0; attempt < 100; attempt++) {
     const { sessions } = await read<Listed>("/v1/sessions?status=all&limit=200");
     for (const { id, protocol, status } of sessions) {
       if (protocol !== "ssh" || foreign.has(id)) continue;
-      const { events = [] } = await read<{ events?: { body: RecordedBody }[] }>(`/v1/sessions/${id}/events`);
-      const bodies = events.map(({ body }) => body);
+      const bodies: RecordedBody[] = [];
+      for (let after = 0, more = true; more;) {
+        const page: Page = await read(`/v1/sessions/${id}/events?after=${after}&limit=1000`);
+        for (const { body } of page.events ?? []) bodies.push(body);
+        after = page.events?.at(-1)?.seq ?? after;
+        more = page.more === true && (page.events?.length ?? 0) > 0;
+      }
       if (!bodies.some((body) => String(body["text"]).includes(marker))) {
         // One that goes on may still get the operation.
         if (status !== "live") foreign.add(id);

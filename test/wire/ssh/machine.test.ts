@@ -4,6 +4,8 @@ import { concat, utf8 } from "../../../wire/bytes.ts";
 import { LIMITS } from "../../../wire/limits.ts";
 import { refusal } from "../../../wire/refusals.ts";
 import { type SshMessage, encodeMessage, encodeTcpipChannel } from "../../../wire/ssh/messages.ts";
+import { reserveChannel } from "../../../wire/ssh/machine-state.ts";
+import type { SshEffect } from "../../../wire/ssh/machine-types.ts";
 import { string, uint32 } from "../../../wire/ssh/reader.ts";
 import { Client, errorOutput, of, sent } from "./client.ts";
 
@@ -222,6 +224,21 @@ describe("a command", () => {
       "channelRequest",
       "channelEof",
       "channelClose",
+    ]);
+  });
+
+  it("that ends before it was said to be open is answered first, and keeps its exit status", () => {
+    const client = connected();
+    const channel = client.session();
+    client.exec(channel, "true");
+    client.input({ kind: "verdict", verdict: { id: 1, effect: "forward" } });
+    client.input({ kind: "upstreamSignal", channel, signal: { type: "exit", status: 7 } });
+    client.input({ kind: "upstreamClosed", channel, refusal: undefined });
+    expect(sent(client.effects).slice(-4)).toMatchObject([
+      { kind: "channelSuccess", recipient: 0 },
+      { kind: "channelRequest", type: "exit-status", data: uint32(7) },
+      { kind: "channelEof" },
+      { kind: "channelClose" },
     ]);
   });
 
@@ -519,6 +536,121 @@ describe("forwards", () => {
       data: concat([string("localhost"), uint32(4242)]),
     });
     expect(of(cancelled, "closeUpstream")).toHaveLength(1);
+  });
+});
+
+describe("connections on a remote forward", () => {
+  const address = concat([string("localhost"), uint32(8022)]);
+  /** A client with a forward that listens, and one connection on it that the client is offered. */
+  function offered(): { client: Client; connection: number; offer: SshEffect[] } {
+    const client = connected();
+    client.send({ kind: "globalRequest", name: "tcpip-forward", wantReply: true, data: address });
+    client.input({ kind: "verdict", verdict: { id: 1, effect: "forward" } });
+    client.input({ kind: "upstreamOpened", channel: 1 });
+    const connection = reserveChannel(client.machine);
+    const offer = client.input({
+      kind: "upstreamForwarded",
+      channel: connection,
+      forward: 1,
+      originHost: "192.0.2.7",
+      originPort: 4711,
+    });
+    return { client, connection, offer };
+  }
+  const confirm = (client: Client, recipient: number): SshEffect[] =>
+    client.send({
+      kind: "channelOpenConfirmation",
+      recipient,
+      sender: 9,
+      window: 1 << 20,
+      maximumPacket: 32 << 10,
+    });
+
+  it("are offered by the forward's address, and carry nothing before the client has taken them", () => {
+    const { client, connection, offer } = offered();
+    expect(sent(offer)).toMatchObject([
+      {
+        kind: "channelOpen",
+        type: "forwarded-tcpip",
+        sender: connection,
+        data: encodeTcpipChannel({
+          host: "localhost",
+          port: 8022,
+          originHost: "192.0.2.7",
+          originPort: 4711,
+        }),
+      },
+    ]);
+    expect(of(offer, "acceptForwarded")).toEqual([]);
+    expect(of(confirm(client, connection), "acceptForwarded")).toEqual([
+      { kind: "acceptForwarded", channel: connection },
+    ]);
+    const data = client.input({
+      kind: "upstreamData",
+      channel: connection,
+      stream: 0,
+      bytes: utf8("hello"),
+      credit: 5,
+    });
+    expect(sent(data)).toEqual([{ kind: "channelData", recipient: 9, data: utf8("hello") }]);
+    expect(
+      of(client.send({ kind: "channelData", recipient: connection, data: utf8("x") }), "toUpstream"),
+    ).toHaveLength(1);
+  });
+
+  it("that the client refuses are closed, and forgotten", () => {
+    const { client, connection } = offered();
+    const refused = client.send({
+      kind: "channelOpenFailure",
+      recipient: connection,
+      reason: 2,
+      description: "nothing there",
+    });
+    expect(of(refused, "closeUpstream")).toEqual([{ kind: "closeUpstream", channel: connection }]);
+    expect(of(refused, "ended")).toHaveLength(1);
+    expect(client.machine.channels.size).toBe(1);
+  });
+
+  it("that are gone when the client takes them are closed at once", () => {
+    const { client, connection } = offered();
+    client.input({ kind: "upstreamClosed", channel: connection, refusal: DENIED });
+    const confirmed = confirm(client, connection);
+    expect(of(confirmed, "acceptForwarded")).toEqual([]);
+    expect(sent(confirmed)).toEqual([{ kind: "channelClose", recipient: 9 }]);
+    client.send({ kind: "channelClose", recipient: connection });
+    expect(client.machine.channels.size).toBe(1);
+  });
+
+  it("on a forward that is cancelled, not open, or none are closed without a word to the client", () => {
+    const { client } = offered();
+    client.send({ kind: "globalRequest", name: "cancel-tcpip-forward", wantReply: true, data: address });
+    client.send({ kind: "globalRequest", name: "tcpip-forward", wantReply: true, data: address });
+    const session = client.session();
+    for (const forward of [1, 3, session, 77]) {
+      const channel = reserveChannel(client.machine);
+      const taken = client.input({
+        kind: "upstreamForwarded",
+        channel,
+        forward,
+        originHost: "",
+        originPort: 1,
+      });
+      expect(sent(taken), String(forward)).toEqual([]);
+      expect(of(taken, "closeUpstream"), String(forward)).toEqual([{ kind: "closeUpstream", channel }]);
+    }
+  });
+
+  it("a forward that is cancelled while it is asked for fails, and holds up no later answer", () => {
+    const client = connected();
+    client.send({ kind: "globalRequest", name: "tcpip-forward", wantReply: true, data: address });
+    const cancelled = client.send({
+      kind: "globalRequest",
+      name: "cancel-tcpip-forward",
+      wantReply: true,
+      data: address,
+    });
+    expect(of(cancelled, "withdrawn")).toEqual([{ kind: "withdrawn", id: 1 }]);
+    expect(sent(cancelled)).toEqual([{ kind: "requestFailure" }, { kind: "requestSuccess", data: NONE }]);
   });
 });
 

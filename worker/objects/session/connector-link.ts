@@ -5,6 +5,7 @@
  *   none ─ dialBack ─► asked ─ the ticket is shown ─► linked ─ socket gone, protocol broken ─► none
  *                        └─ 5 s, cannot_open: another process is asked, until LIMITS.time.upstreamOpen
  */
+import { z } from "zod";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, isRefusalCode, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
@@ -19,6 +20,8 @@ export const LOST: Refusal = refusal(
   "the connection between the connector and the gateway was lost",
   { hint: "connect again; whether the last statement took effect is for the database to say" },
 );
+
+const Incoming = z.looseObject({ forward: z.number().int().min(0).max(0xffffffff) });
 
 /** How long one connector process has to dial back before another is asked. */
 const DIAL_BACK_MS = 5000;
@@ -110,8 +113,7 @@ export class ConnectorLink {
   }
 
   #take(frame: Frame): Result<void, Refusal> {
-    if (frame.kind === "open")
-      return err(refusal("upstream_lost", "the connector opened a channel, which is not for it to do"));
+    if (frame.kind === "open") return this.#incoming(frame.channel, frame.payload);
     this.#dispatch(frame);
     return ok(undefined);
   }
@@ -147,6 +149,10 @@ export class ConnectorLink {
     if (!opened.ok) return err(refusal("over_limit", "too many channels are open in this session"));
     this.#handlers.set(opened.value, handler);
     return opened;
+  }
+
+  accept(channel: number): void {
+    this.#tunnel?.accept(channel);
   }
 
   data(channel: number, bytes: Uint8Array): void {
@@ -193,6 +199,18 @@ export class ConnectorLink {
   /** The tunnel's state for hibernation; undefined when there is none. */
   freeze(): Tunnel | undefined {
     return this.#tunnel?.freeze();
+  }
+
+  /** The connector may open a channel only on one of ours that takes such, and names it as `forward`. */
+  #incoming(channel: number, payload: unknown): Result<void, Refusal> {
+    const on = Incoming.safeParse(payload);
+    const handler = on.success ? this.#handlers.get(on.data.forward) : undefined;
+    if (handler?.incoming !== undefined) handler.incoming(channel, payload);
+    // One that we have closed: its CLOSE and this crossed on the wire.
+    else if (on.success && handler === undefined && this.#tunnel?.hasOpened(on.data.forward) === true)
+      this.close(channel);
+    else return err(refusal("upstream_lost", "the connector opened a channel, which is not for it to do"));
+    return ok(undefined);
   }
 
   #dispatch(frame: Frame): void {

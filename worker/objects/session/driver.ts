@@ -20,6 +20,11 @@ export type ChannelHandler = {
   signal(payload: unknown): void;
   /** No more data from there. */
   ended(): void;
+  /**
+   * The connector opens a channel that belongs to this one, such as a connection on a port that it listens on.
+   * Call `host.listen` for it, then `host.acceptChannel` or `host.closeChannel`. A channel without this takes none.
+   */
+  incoming?(channel: number, payload: unknown): void;
   /** The channel is over, also when the connector's socket is lost. `orderly`: the connector was done with it. */
   closed(why: Refusal, orderly: boolean): void;
 };
@@ -73,8 +78,10 @@ export type SessionHost = {
   dialBack(): Promise<Result<void, Refusal>>;
   /** Opens a channel on the connector's tunnel. */
   openChannel(payload: unknown, handler: ChannelHandler): Result<number, Refusal>;
-  /** Lets a driver that was taken up again after hibernation hear from its channel. */
+  /** Hears from a channel that it did not open itself: of the connector's, or from before hibernation. */
   listen(channel: number, handler: ChannelHandler): void;
+  /** Tells the connector that a channel of its own may be used. */
+  acceptChannel(channel: number): void;
   toChannel(channel: number, bytes: Uint8Array): void;
   channelQueued(channel: number): number;
   consumed(channel: number, length: number): void;

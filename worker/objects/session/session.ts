@@ -306,6 +306,10 @@ export class Session implements SessionHost {
     this.link.listen(channel, handler);
   }
 
+  acceptChannel(channel: number): void {
+    this.link.accept(channel);
+  }
+
   toChannel(channel: number, bytes: Uint8Array): void {
     this.link.data(channel, bytes);
   }

@@ -4,7 +4,7 @@ import type { Result } from "../../../wire/result.ts";
 import type { SshInput, SshSignal, SshTarget } from "../../../wire/ssh/machine-types.ts";
 import { SshOpened, SshSignalFromServer } from "../../../wire/ssh/open.ts";
 import { type OutputPiece, newOutputParser, parseOutput } from "../../../wire/ssh/output-frame.ts";
-import type { SessionHost } from "./driver.ts";
+import type { ChannelHandler, SessionHost } from "./driver.ts";
 import { OutputDetectors } from "./output-detectors.ts";
 import { ChannelLog } from "./ssh-log.ts";
 
@@ -38,10 +38,36 @@ export class UpstreamChannel {
     this.log = new ChannelLog(id, keep, (body) => host.record(body));
   }
 
-  open(payload: unknown, run: (input: SshInput) => void): Result<void, Refusal> {
-    const channel = this.#id;
+  /** @param incoming takes connections on a remote forward, by their number on the tunnel */
+  open(
+    payload: unknown,
+    run: (input: SshInput) => void,
+    incoming?: (number: number, payload: unknown) => void,
+  ): Result<void, Refusal> {
     if (this.#action !== undefined) this.#detectors = this.#newDetectors(run);
-    const opened = this.#host.openChannel(payload, {
+    const handler = this.#handler(run);
+    const opened = this.#host.openChannel(
+      payload,
+      incoming === undefined ? handler : { ...handler, incoming },
+    );
+    if (!opened.ok) return opened;
+    this.#number = opened.value;
+    return { ok: true, value: undefined };
+  }
+
+  /** Takes a channel that the connector has opened; `accept` says so once the client wants it. */
+  take(number: number, run: (input: SshInput) => void): void {
+    this.#number = number;
+    this.#host.listen(number, this.#handler(run));
+  }
+
+  accept(): void {
+    if (this.#number !== undefined && !this.#over) this.#host.acceptChannel(this.#number);
+  }
+
+  #handler(run: (input: SshInput) => void): ChannelHandler {
+    const channel = this.#id;
+    return {
       opened: (answer) => {
         const parsed = SshOpened.safeParse(answer);
         const port = parsed.success ? parsed.data.port : undefined;
@@ -64,10 +90,7 @@ export class UpstreamChannel {
         this.#flushExit(run);
         run({ kind: "upstreamClosed", channel, refusal: orderly ? undefined : why });
       },
-    });
-    if (!opened.ok) return opened;
-    this.#number = opened.value;
-    return { ok: true, value: undefined };
+    };
   }
 
   send(bytes: Uint8Array): void {

@@ -14,9 +14,10 @@ import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import type { Result } from "../../../wire/result.ts";
 import { fromBase64, toBase64 } from "../../../wire/ssh/base64.ts";
-import { newSshMachine } from "../../../wire/ssh/machine-state.ts";
+import { newSshMachine, reserveChannel } from "../../../wire/ssh/machine-state.ts";
 import { stepSsh } from "../../../wire/ssh/machine.ts";
 import type { SshAsk, SshEffect, SshInput, SshTarget } from "../../../wire/ssh/machine-types.ts";
+import { SshForwarded } from "../../../wire/ssh/open.ts";
 import type { HeldOperation } from "../../policy/approval.ts";
 import { isFileTransfer, sshOperation } from "../../policy/ssh/operations.ts";
 import type { Decision, Operation } from "../../policy/types.ts";
@@ -215,6 +216,7 @@ export class SshDriver implements SessionDriver {
         this.#channels.get(effect.channel)?.signal(effect.signal);
         return;
       case "acceptForwarded":
+        this.#channels.get(effect.channel)?.accept();
         return;
       case "consumed":
         this.#channels.get(effect.channel)?.consumed(effect.credit);
@@ -309,9 +311,58 @@ export class SshDriver implements SessionDriver {
         ...(login === "" ? {} : { login }),
         target,
       };
-      const opened = channel.open(payload, (input) => this.#run(input));
+      const incoming =
+        target.kind === "remoteForward"
+          ? (number: number, connection: unknown) => this.#forwarded(id, target, number, connection)
+          : undefined;
+      const opened = channel.open(payload, (input) => this.#run(input), incoming);
       if (!opened.ok) this.#openFailed(id, opened.error);
     });
+  }
+
+  /** A connection on a remote forward: decided anew, as policy may have changed since the port was opened. */
+  #forwarded(
+    forward: number,
+    { host, port }: Extract<SshTarget, { kind: "remoteForward" }>,
+    number: number,
+    payload: unknown,
+  ): void {
+    const connection = SshForwarded.safeParse(payload);
+    const operation = sshOperation(
+      { kind: "remoteForward", id: 0, channel: forward, host, port },
+      this.#login,
+    );
+    const decision = this.#host.decide(operation);
+    if (!connection.success || decision.effect === "deny") {
+      const why = decision.effect === "deny" ? decision.refusal : undefined;
+      this.#host.record({
+        type: "connection_refused",
+        forward,
+        text: operation.text,
+        code: why?.code ?? "protocol_violation",
+      });
+      this.#host.closeChannel(number);
+      return;
+    }
+    const { originHost, originPort } = connection.data;
+    const id = reserveChannel(this.#machine);
+    const channel = new UpstreamChannel(
+      this.#host,
+      id,
+      { kind: "forward", host, port, originHost, originPort },
+      this.#host.resource.recordResultBytes,
+    );
+    this.#channels.set(id, channel);
+    this.#host.record({
+      type: "connection",
+      channel: id,
+      forward,
+      text: operation.text,
+      originHost,
+      originPort,
+    });
+    channel.take(number, (input) => this.#run(input));
+    this.#run({ kind: "upstreamForwarded", channel: id, forward, originHost, originPort });
   }
 
   #newChannel(id: number, target: SshTarget): UpstreamChannel {
