@@ -295,6 +295,8 @@ export const LIMITS = {
     upstreamOpen: 15_000,
     /** An approval that nobody decides. */
     approval: 60 * 60_000,
+    /** A client whose operation is held is told so again, where its protocol has a way (resources may set another). */
+    heldReminder: 30_000,
     /** A held operation inside a transaction that holds locks (resources may set less). */
     heldInTransaction: 5 * 60_000,
   },

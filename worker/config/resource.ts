@@ -155,6 +155,7 @@ export const resourceShape = object({
   detectors: z.enum(["off", "mask", "block"]).default("off"),
   recordResultBytes: size(0, 16 << 20).default(RESULT_BYTES),
   heldInTransaction: duration(1_000, LIMITS.time.approval).default(LIMITS.time.heldInTransaction),
+  heldReminder: duration(1_000, LIMITS.time.approval).optional(),
   approvalExpires: duration(10_000, LIMITS.time.approval).optional(),
   http: httpShape.optional(),
   kubernetes: kubernetesShape.optional(),
@@ -174,7 +175,7 @@ export const resourceShape = object({
 });
 
 export function toResource(resourceName: string, shape: z.infer<typeof resourceShape>): Resource {
-  const { database, logins, approvalExpires, http, kubernetes, ...rest } = shape;
+  const { database, logins, heldReminder, approvalExpires, http, kubernetes, ...rest } = shape;
   return {
     name: resourceName,
     ...rest,
@@ -184,6 +185,7 @@ export function toResource(resourceName: string, shape: z.infer<typeof resourceS
     ...(shape.protocol === "kubernetes"
       ? { kubernetes: toKubernetesOptions(kubernetes ?? kubernetesShape.parse({})) }
       : {}),
+    ...(heldReminder === undefined ? {} : { heldReminder }),
     ...(approvalExpires === undefined ? {} : { approvalExpires }),
   };
 }

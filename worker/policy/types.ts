@@ -93,6 +93,8 @@ export type Resource = {
   readonly recordResultBytes: number;
   /** Milliseconds that an operation inside a transaction may be held. */
   readonly heldInTransaction: number;
+  /** Milliseconds after which a client whose operation is held is told again; absent: LIMITS.time.heldReminder. */
+  readonly heldReminder?: number;
   /** Milliseconds after which an approval that nobody decided or used expires; absent: LIMITS.time.approval. */
   readonly approvalExpires?: number;
 };

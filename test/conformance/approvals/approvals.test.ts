@@ -73,9 +73,26 @@ describe("quorum", () => {
   });
 });
 
+describe("a client that waits", () => {
+  it("is told so again and again, in its own protocol, and works on when it is approved", async () => {
+    const { waiting, id } = await hold("update pairs set note = 'x' where id = 2");
+    // Twice: it is not said once and then forgotten.
+    for (const seconds of ["[1-9]", "([2-9]|\\d\\d)"]) {
+      await waiting.waitFor(
+        "stderr",
+        new RegExp(`NOTICE: +still held for dba after ${seconds} s \\(approval ${id}\\)`),
+      );
+    }
+    await api("reviewer-a", "POST", `/v1/approvals/${id}/approve`, {});
+    await api("reviewer-b", "POST", `/v1/approvals/${id}/approve`, {});
+    const { code, stdout } = await waiting.result;
+    expect([code, stdout]).toEqual([0, "UPDATE 1\n"]);
+  });
+});
+
 describe("what reviewers see", () => {
   it("has the reason, the layout, relations, an estimate, what happened before and how similar ones ended", async () => {
-    const earlier = await hold("delete from batched where id = 190", "--reason", "ticket 4711");
+    const earlier = await hold("delete from looked_at where id = 190", "--reason", "ticket 4711");
     await api("reviewer-a", "POST", `/v1/approvals/${earlier.id}/deny`, { comment: "not today" });
     const denied = await earlier.waiting.result;
     expect(denied.stderr).toMatch(/denied by reviewer-a[^\n]*: not today/);
@@ -85,9 +102,9 @@ describe("what reviewers see", () => {
       "scratch-db",
       "--",
       "-c",
-      "select count(*) from batched",
+      "select count(*) from looked_at",
       "-c",
-      "/* reason: cleaning up */ delete from batched where id > 150 and note <> 'x'",
+      "/* reason: cleaning up */ delete from looked_at where id > 150 and note <> 'x'",
     ]);
     const [id] = await waiting.waitFor("stderr", APPROVAL);
     await expect
@@ -101,11 +118,11 @@ describe("what reviewers see", () => {
       mayDecide: true,
       batchLimit: 3,
       operation: {
-        relations: { reads: ["batched"], writes: ["batched"] },
+        relations: { reads: ["looked_at"], writes: ["looked_at"] },
         shape: { text: expect.stringContaining("where id > $1 and note <> $2") },
-        formatted: "delete from batched\nwhere id > 150\n  and note <> 'x'",
+        formatted: "delete from looked_at\nwhere id > 150\n  and note <> 'x'",
       },
-      before: [{ text: "select count(*) from batched", effect: "allow", rows: 1, at: expect.any(String) }],
+      before: [{ text: "select count(*) from looked_at", effect: "allow", rows: 1, at: expect.any(String) }],
     });
     const { estimate } = seen as { estimate: { rows: number } };
     // 200 rows that were analysed, fifty of them over 150.
@@ -114,12 +131,12 @@ describe("what reviewers see", () => {
     await api("reviewer-a", "POST", `/v1/approvals/${id}/deny`, {});
     await waiting.result;
     const rows = await approvals.stack.direct(
-      (client) => client.query("select count(*)::int as n from batched"),
+      (client) => client.query("select count(*)::int as n from looked_at"),
       approvals.stack.system.postgres.url("scratch"),
     );
     expect(rows.rows).toEqual([{ n: 200 }]);
 
-    const again = await hold("delete from batched where id = 190");
+    const again = await hold("delete from looked_at where id = 190");
     const similar = (await api("reviewer-a", "GET", `/v1/approvals/${again.id}`))["similar"];
     expect(similar).toContainEqual(
       expect.objectContaining({ id: earlier.id, status: "denied", comment: "not today" }),

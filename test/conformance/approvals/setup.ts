@@ -18,7 +18,7 @@ permit (
 
 @id("delete-batch") @approval("dba") @batch("3")
 permit (principal in Group::"engineers", action == Action::"postgres:delete", resource == Resource::"scratch-db")
-when { context.writes.contains("batched") };
+when { context.writes.contains("batched") || context.writes.contains("looked_at") };
 
 @id("two-people") @approval("dba") @quorum("2")
 permit (principal in Group::"engineers", action == Action::"postgres:update", resource == Resource::"scratch-db")
@@ -69,6 +69,10 @@ export async function startApprovalStack(): Promise<ApprovalStack> {
         );
       return {
         ...files,
+        "sallyport.yaml": (files["sallyport.yaml"] ?? "").replace(
+          /(  scratch-db:\n)/,
+          "$1    heldReminder: 1s\n",
+        ),
         "policies.cedar": base,
         "approvals.cedar": POLICIES,
         "notifications.yaml": `notifications:
@@ -95,7 +99,7 @@ export async function startApprovalStack(): Promise<ApprovalStack> {
     },
   });
   await stack.direct(async (client) => {
-    for (const table of ["batched", "pairs", "either", "escalating", "by_machine"]) {
+    for (const table of ["batched", "pairs", "either", "escalating", "by_machine", "looked_at"]) {
       await client.query(`create table ${table} (id int primary key, note text)`);
       await client.query(`insert into ${table} select i, 'row ' || i from generate_series(1, 200) i`);
       await client.query(`grant all on ${table} to sallyport`);

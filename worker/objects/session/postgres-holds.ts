@@ -19,9 +19,6 @@ import { estimateRows } from "./postgres-estimate.ts";
 import { heldOperation, holdEvent, textValues } from "./postgres-events.ts";
 import type { Judged } from "./postgres-statements.ts";
 
-/** A held client is told again after this long. */
-const REMIND_MS = 30_000;
-
 /** What the driver does on behalf of a held operation. */
 export type HoldActions = {
   readonly ended: () => boolean;
@@ -137,7 +134,13 @@ export class PostgresHolds {
       );
     };
     const requirements = JSON.stringify(decision.requirements);
-    this.#waiting = { ask, approval, requirements, since, reminder: setInterval(remind, REMIND_MS) };
+    this.#waiting = {
+      ask,
+      approval,
+      requirements,
+      since,
+      reminder: setInterval(remind, host.resource.heldReminder ?? LIMITS.time.heldReminder),
+    };
     host.notify({ type: "held", approval, url, waiting: true });
     const reason = decision.policies.flatMap((policy) => policy.reason ?? []).join("; ");
     this.#actions.notice(

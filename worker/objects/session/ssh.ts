@@ -27,9 +27,6 @@ import type { SessionDriver, SessionHost } from "./driver.ts";
 import { type DetectorAction, UpstreamChannel } from "./ssh-channel.ts";
 import { SshTransport } from "./ssh-transport.ts";
 
-/** A held client is told again after this long. */
-const REMIND_MS = 30_000;
-
 /** Room for the client's data that is worth telling the machine about. */
 const ROOM_STEP = 256 << 10;
 
@@ -559,7 +556,7 @@ export class SshDriver implements SessionDriver {
         approval,
         requirements,
         since,
-        reminder: setInterval(remind, REMIND_MS),
+        reminder: setInterval(remind, host.resource.heldReminder ?? LIMITS.time.heldReminder),
       });
       host.notify({ type: "held", approval, url, waiting: true });
       const reason = decision.policies.flatMap((policy) => policy.reason ?? []).join("; ");
