@@ -3,7 +3,7 @@ import { type Fields, type Pod, type Stored, isFields, valueAt } from "./objects
 
 type Column = {
   readonly name: string;
-  readonly type: "string" | "integer" | "boolean";
+  readonly type: "string" | "integer";
   /** 0: always shown; 1: with `-o wide`. */
   readonly priority: number;
   readonly cell: (object: Stored) => unknown;
@@ -11,14 +11,12 @@ type Column = {
 
 export type Include = "None" | "Metadata" | "Object";
 
-const column = (name: string, cell: (object: Stored) => unknown, priority = 0): Column => ({
-  name,
-  type: ["Data", "Restarts", "Up-to-date", "Available", "Desired", "Current"].includes(name)
-    ? "integer"
-    : "string",
-  priority,
-  cell,
-});
+const column = (
+  name: string,
+  cell: (object: Stored) => unknown,
+  priority = 0,
+  type: Column["type"] = "string",
+): Column => ({ name, type, priority, cell });
 
 const NAME = column("Name", ({ metadata }) => metadata.name);
 const AGE = column("Age", ({ metadata }) => age(metadata.creationTimestamp));
@@ -78,7 +76,10 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     AGE,
     column("Version", text("status", "nodeInfo", "kubeletVersion")),
     column("Internal-IP", () => "10.0.0.11", 1),
+    column("External-IP", () => NONE, 1),
     column("OS-Image", text("status", "nodeInfo", "osImage"), 1),
+    column("Kernel-Version", text("status", "nodeInfo", "kernelVersion"), 1),
+    column("Container-Runtime", text("status", "nodeInfo", "containerRuntimeVersion"), 1),
   ],
   Pod: [
     NAME,
@@ -115,7 +116,12 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
       const { kind = "", name = "" } = (object["involvedObject"] ?? {}) as Record<string, string>;
       return `${kind.toLowerCase()}/${name}`;
     }),
+    column("Subobject", text("involvedObject", "fieldPath"), 1),
+    column("Source", text("source", "component"), 1),
     column("Message", text("message")),
+    column("First Seen", (object) => age(object["firstTimestamp"] as string | undefined), 1),
+    column("Count", number("count"), 1),
+    column("Name", ({ metadata }) => metadata.name, 1),
   ],
   Deployment: [
     NAME,
@@ -131,9 +137,9 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   ],
   ReplicaSet: [
     NAME,
-    column("Desired", number("spec", "replicas")),
-    column("Current", number("status", "replicas")),
-    column("Ready", number("status", "readyReplicas")),
+    column("Desired", number("spec", "replicas"), 0, "integer"),
+    column("Current", number("status", "replicas"), 0, "integer"),
+    column("Ready", number("status", "readyReplicas"), 0, "integer"),
     AGE,
     ...CONTAINERS,
   ],

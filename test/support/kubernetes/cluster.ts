@@ -1,17 +1,24 @@
-/** A Kubernetes API server to test against. */
+/** Kubernetes API servers to test against. */
 import { type Kubernetes, startKubernetes } from "../../../scripts/demo/kubernetes/server.ts";
+import { missingForReal, startRealCluster } from "./real.ts";
 
-export type ClusterKind = "typescript";
+export { missingForReal };
 
-export type TestCluster = Pick<Kubernetes, "url" | "ca" | "token" | "audit" | "stop"> & {
+export type ClusterKind = "real" | "typescript";
+
+export type TestCluster = Omit<Kubernetes, "port"> & {
   readonly kind: ClusterKind;
   /** For `kubectl --kubeconfig`, without the gateway. */
   kubeconfig(): string;
 };
 
-/** `typescript` is the demo's server, which has pods to run commands in. */
+/**
+ * `real` is a kube-apiserver with etcd, whose pods are objects only; it fails with the reason where there is none
+ * (`missingForReal`). `typescript` is the demo's server, which has pods to run commands in. Both have the namespaces
+ * `shop` and `payments`, the Secret `shop/database-credentials`, and the groups dba, engineers and agents bound.
+ */
 export async function startCluster({ kind }: { readonly kind: ClusterKind }): Promise<TestCluster> {
-  const server = await startKubernetes();
+  const server = kind === "real" ? await startRealCluster() : await startKubernetes();
   const { url, ca, token } = server;
   return { ...server, kind, kubeconfig: () => kubeconfigOf({ url, ca, token }) };
 }
