@@ -1,7 +1,7 @@
 /** The frame around every page: who is logged in, where to go, whether the picture is live. */
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { identity, loadIdentity, post } from "./api/client.ts";
+import { groupChange, identity, loadIdentity, post } from "./api/client.ts";
 import { approvals, configVersion, connect, connection, disconnect } from "./api/live.ts";
 import { Icon, type IconName } from "./components/icon.tsx";
 import { Empty, Loading, PageHead, Who } from "./components/parts.tsx";
@@ -93,7 +93,9 @@ function Shell(): JSX.Element {
       </header>
       <main id="main" tabIndex={-1}>
         <Offline />
-        <Page />
+        <GroupsChanged />
+        {/* What was read with other rights does not stay on the screen. */}
+        <Page key={identity.value?.principal.groups.join(" ")} />
       </main>
     </div>
   );
@@ -126,6 +128,25 @@ function Page(): JSX.Element {
   }
 }
 
+/** Says why there is less, or more, on the page than a moment ago. */
+function GroupsChanged(): JSX.Element | null {
+  const change = groupChange.value;
+  if (change === undefined) return null;
+  const { left, joined } = change;
+  const parts = [
+    ...(left.length === 0 ? [] : [`no longer in ${left.join(", ")}`]),
+    ...(joined.length === 0 ? [] : [`now in ${joined.join(", ")}`]),
+  ];
+  return (
+    <div class="banner hold" role="alert">
+      You are {parts.join(", and ")}. What you may see and decide here has changed.{" "}
+      <button type="button" class="link" onClick={() => (groupChange.value = undefined)}>
+        Understood
+      </button>
+    </div>
+  );
+}
+
 function Account(): JSX.Element {
   const who = identity.value?.principal;
   const labels = { system: "theme of the system", light: "light theme", dark: "dark theme" };
@@ -133,7 +154,7 @@ function Account(): JSX.Element {
     <div class="account">
       <Live />
       {who !== undefined && (
-        <span class="account-name">
+        <span class="account-name" title={who.name || who.subject}>
           <Who principal={who} />
         </span>
       )}

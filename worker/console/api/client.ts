@@ -17,6 +17,13 @@ export type Answer<T> = Result<T, Problem>;
 /** Who is logged in: undefined until it is known, null for nobody. */
 export const identity = signal<Identity | null | undefined>(undefined);
 
+/** Groups that the viewer has left and joined while the page was open. */
+export type GroupChange = { readonly left: readonly string[]; readonly joined: readonly string[] };
+export const groupChange = signal<GroupChange | undefined>(undefined);
+
+/** Why the login ended while the page was open: a refusal code. */
+export const loggedOut = signal<string | undefined>(undefined);
+
 const UNREACHABLE: Problem = {
   status: 0,
   code: "unreachable",
@@ -27,8 +34,23 @@ const UNREACHABLE: Problem = {
 /** Asks who is logged in, and what they may do. */
 export async function loadIdentity(): Promise<Answer<Identity>> {
   const answer = await request<Identity>("GET", "/console/session");
-  if (answer.ok) identity.value = answer.value;
+  if (answer.ok) {
+    const before = identity.peek()?.principal.groups;
+    const now = answer.value.principal.groups;
+    if (before !== undefined && !sameGroups(before, now)) {
+      groupChange.value = {
+        left: before.filter((group) => !now.includes(group)),
+        joined: now.filter((group) => !before.includes(group)),
+      };
+    }
+    loggedOut.value = undefined;
+    identity.value = answer.value;
+  }
   return answer;
+}
+
+export function sameGroups(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((group) => b.includes(group));
 }
 
 export function get<T>(path: string, stop?: AbortSignal): Promise<Answer<T>> {
@@ -65,9 +87,12 @@ async function request<T>(
   } catch {
     return err(UNREACHABLE);
   }
-  if (response.status === 401) identity.value = null;
   if (response.status === 204) return ok(undefined as T);
   const parsed: unknown = await response.json().catch(() => undefined);
+  if (response.status === 401) {
+    if (identity.peek()) loggedOut.value = problemOf(401, parsed).code;
+    identity.value = null;
+  }
   if (response.ok && parsed !== undefined) return ok(parsed as T);
   return err(problemOf(response.status, parsed));
 }

@@ -3,7 +3,7 @@
  * by itself, with pauses that grow, and at once when the browser says that it is online.
  */
 import { signal } from "@preact/signals";
-import { identity } from "./client.ts";
+import { identity, loadIdentity, loggedOut, sameGroups } from "./client.ts";
 import type { Approval, Session, StreamFrame } from "./types.ts";
 
 export const approvals = signal<ReadonlyMap<string, Approval>>(new Map());
@@ -43,11 +43,12 @@ export function connect(): void {
     answered = true;
     if (typeof data === "string" && data !== "pong") receive(data);
   });
-  opened.addEventListener("close", ({ code }) => {
+  opened.addEventListener("close", ({ code, reason }) => {
     clearInterval(heartbeat);
     if (socket !== opened) return;
     socket = undefined;
     if (code === UNAUTHENTICATED) {
+      loggedOut.value = reason;
       identity.value = null;
       return;
     }
@@ -77,6 +78,8 @@ function receive(text: string): void {
       connection.value = "live";
       approvals.value = new Map(frame.approvals.map((each) => [each.id, each]));
       sessions.value = new Map(frame.sessions.map((each) => [each.id, each]));
+      // Other groups, other rights: ask which.
+      if (!sameGroups(frame.groups, identity.peek()?.principal.groups ?? frame.groups)) void loadIdentity();
       return;
     case "approval":
       return keep(frame.approval);

@@ -244,7 +244,12 @@ export type Statistics = {
 
 /** Frames of `/v1/stream`. */
 export type StreamFrame =
-  | { readonly type: "hello"; readonly approvals: readonly Approval[]; readonly sessions: readonly Session[] }
+  | {
+      readonly type: "hello";
+      readonly groups: readonly string[];
+      readonly approvals: readonly Approval[];
+      readonly sessions: readonly Session[];
+    }
   | { readonly type: "approval"; readonly approval: Approval }
   | { readonly type: "session"; readonly session: Session }
   | { readonly type: "removed"; readonly approval?: string; readonly session?: string }

@@ -1,11 +1,15 @@
 /** Plots of counts. Each says its numbers in a table too, for whoever cannot see it. */
 import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Statistics } from "../api/types.ts";
 import { count } from "../model/text.ts";
 import { Time } from "./parts.tsx";
 
-const WIDTH = 900;
+/** Until it is known how wide the plot is on the screen; one unit of it is one pixel then. */
+const USUAL_WIDTH = 900;
 const HEIGHT = 200;
+/** Room that a time below the plot takes. */
+const TICK_WIDTH = 90;
 const LEFT = 40;
 const BOTTOM = 22;
 
@@ -30,19 +34,28 @@ export function Columns({
   readonly buckets: Statistics["buckets"];
   readonly bucketSeconds: number;
 }): JSX.Element {
+  const figure = useRef<HTMLElement>(null);
+  const [width, setWidth] = useState(USUAL_WIDTH);
+  useEffect(() => {
+    const plot = figure.current?.querySelector("svg");
+    if (plot == null) return undefined;
+    const observer = new ResizeObserver(() => setWidth(Math.max(200, Math.round(plot.clientWidth))));
+    observer.observe(plot);
+    return () => observer.disconnect();
+  }, []);
   const most = ceiling(Math.max(...buckets.map(({ allow, hold, deny }) => allow + hold + deny)));
-  const step = (WIDTH - LEFT) / Math.max(1, buckets.length);
+  const step = (width - LEFT) / Math.max(1, buckets.length);
   const y = (value: number): number => (value / most) * (HEIGHT - BOTTOM - 8);
   const format = new Intl.DateTimeFormat(
     undefined,
     bucketSeconds >= 6 * 3600 ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit" },
   );
-  const every = Math.ceil(buckets.length / 6);
+  const every = Math.ceil(buckets.length / Math.max(1, Math.min(6, Math.floor((width - LEFT) / TICK_WIDTH))));
   return (
-    <figure class="chart">
+    <figure class="chart" ref={figure}>
       <Legend series={SERIES} />
       <svg
-        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        viewBox={`0 0 ${width} ${HEIGHT}`}
         role="img"
         aria-label="decisions over time; the numbers are in the table below"
       >
@@ -51,7 +64,7 @@ export function Columns({
             <line
               class="grid"
               x1={LEFT}
-              x2={WIDTH}
+              x2={width}
               y1={HEIGHT - BOTTOM - y(most * part)}
               y2={HEIGHT - BOTTOM - y(most * part)}
             />

@@ -34,6 +34,7 @@ export function DecideDialog({
   const [problem, setProblem] = useState<Problem>();
   const approving = verdict === "approve";
   const { operation } = approval;
+  const usesFit = !batch || (Number.isInteger(uses) && uses >= 1 && uses <= (approval.batchLimit ?? 1));
   const gone = given.status !== "pending";
 
   const send = async (): Promise<void> => {
@@ -61,7 +62,11 @@ export function DecideDialog({
       >
         <p class="dialog-lead">
           <Who principal={approval.requester} /> on <b>{approval.resource}</b>
-          {approving ? " may run this once, exactly as it is:" : " will be told that it was denied:"}
+          {!approving
+            ? " will be told that it was denied:"
+            : batch
+              ? " may run this, and the same with other values:"
+              : " may run this once, exactly as it is:"}
         </p>
         <Code text={operation.text} protocol={protocol ?? "postgres"} />
         <Parameters values={operation.parameters} />
@@ -81,7 +86,7 @@ export function DecideDialog({
               <>
                 <Code text={operation.shape.text} label="statement with its values left open" />
                 <div class="row">
-                  <label>
+                  <label class="field grow">
                     uses in all
                     <input
                       type="number"
@@ -91,7 +96,7 @@ export function DecideDialog({
                       onInput={(event) => setUses(event.currentTarget.valueAsNumber)}
                     />
                   </label>
-                  <label>
+                  <label class="field grow">
                     within
                     <select value={hours} onChange={(event) => setHours(Number(event.currentTarget.value))}>
                       {BATCH_HOURS.map((each) => (
@@ -129,10 +134,10 @@ export function DecideDialog({
           <button
             type="submit"
             class={approving ? "approve" : "danger"}
-            disabled={busy || gone}
+            disabled={busy || gone || !usesFit}
             data-focus={approving ? true : undefined}
           >
-            {approving ? (batch ? `Approve ${uses} uses` : "Approve once") : "Deny"}
+            {approving ? (batch ? `Approve ${usesFit ? uses : "…"} uses` : "Approve once") : "Deny"}
           </button>
         </div>
       </form>

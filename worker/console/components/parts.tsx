@@ -87,10 +87,17 @@ export function Who({ principal }: { readonly principal: Principal }): JSX.Eleme
   const groups = principal.groups.length === 0 ? "no group" : principal.groups.join(", ");
   return (
     <span class="who" title={`${principal.subject} at ${principal.issuer} (${groups})`}>
-      {principal.name || principal.subject}
+      <span>{breakable(principal.name || principal.subject)}</span>
       {principal.type === "Workload" && <span class="tag">workload</span>}
     </span>
   );
+}
+
+/** A name that, where it has to be broken, is broken after its `@`. */
+function breakable(name: string): ComponentChildren {
+  const at = name.indexOf("@") + 1;
+  if (at === 0) return name;
+  return [name.slice(0, at), <wbr key="at" />, name.slice(at)];
 }
 
 /** A whole hash in groups, with a way to copy it. */

@@ -4,6 +4,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Terminal } from "../model/terminal.ts";
 import { Loading } from "./parts.tsx";
 
+/** A terminal is not blown up to the width of the page. */
+const REM_PER_COLUMN = 0.66;
+
 /** `length` is that of the terminal's recording: when a live session has more, the player offers to load it. */
 export function Player({
   terminal,
@@ -30,6 +33,8 @@ export function Player({
         fit: "width",
         idleTimeLimit: 3,
         preload: true,
+        // What was on the screen at the end says more than an empty one.
+        poster: "npt:86400",
         theme: "asciinema",
       });
       dispose = () => player.dispose();
@@ -42,7 +47,7 @@ export function Player({
     };
   }, [terminal, loadedAt]);
   return (
-    <div class="player">
+    <div class="player" style={{ maxWidth: `${Math.max(24, terminal.header.columns * REM_PER_COLUMN)}rem` }}>
       {state === "loading" && <Loading what="the terminal" />}
       {state === "failed" && <p class="quiet">The terminal player could not be loaded.</p>}
       <div ref={host} />

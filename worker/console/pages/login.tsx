@@ -1,11 +1,17 @@
 /** Nobody is logged in: where to go for it. */
 import type { JSX } from "preact";
+import { loggedOut } from "../api/client.ts";
 import { useLoad } from "../api/load.ts";
 import { Icon } from "../components/icon.tsx";
 import { Failed, Loading } from "../components/parts.tsx";
 import { place } from "../router.ts";
 
 type Issuers = { readonly issuers: readonly { readonly issuer: string; readonly console?: boolean }[] };
+
+/** Why somebody who was logged in is not, by refusal code. */
+const ENDED: Readonly<Record<string, string>> = {
+  principal_revoked: "Your access has been revoked. An administrator can lift that.",
+};
 
 export function LoginPage(): JSX.Element {
   const { value, problem, reload } = useLoad<Issuers>("/v1/login");
@@ -22,6 +28,11 @@ export function LoginPage(): JSX.Element {
         {failed && (
           <p class="banner deny" role="alert">
             The login did not succeed ({query.get("why") ?? "unknown"}).
+          </p>
+        )}
+        {!failed && loggedOut.value !== undefined && (
+          <p class="banner hold" role="alert">
+            {ENDED[loggedOut.value] ?? "Your session here has ended. Log in again."}
           </p>
         )}
         {problem !== undefined ? (

@@ -1,15 +1,16 @@
 /** What happens now: who waits for a decision, and which sessions are live. Kept current by the stream. */
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { may } from "../api/client.ts";
 import { approvals, connection, sessions } from "../api/live.ts";
 import type { Approval, Session } from "../api/types.ts";
 import { ApprovalCard } from "../components/approval-card.tsx";
 import { DecideDialog, type Verdict, setShortcuts, shortcutsOn, useKeys } from "../components/decide.tsx";
 import { KillDialog } from "../components/kill.tsx";
-import { Elapsed, Empty, Loading, PageHead, Section, StatusBadge, Time, Who } from "../components/parts.tsx";
+import { Elapsed, Empty, Loading, PageHead, Section, StatusBadge, Time } from "../components/parts.tsx";
+import { CountCells, CountHeads, ResourceCell, WhoCell } from "../components/session-cells.tsx";
 import { InlineCode } from "../components/code.tsx";
-import { count, oneLine } from "../model/text.ts";
+import { oneLine } from "../model/text.ts";
 import { go, href } from "../router.ts";
 
 const byAge = (a: Approval, b: Approval): number => Date.parse(a.createdAt) - Date.parse(b.createdAt);
@@ -28,6 +29,8 @@ export function NowPage(): JSX.Element {
   const waiting = new Map(pending.map((approval) => [approval.session, approval]));
   const protocolOf = (approval: Approval): string =>
     sessions.value.get(approval.session)?.protocol ?? "postgres";
+
+  useFocusKept(pending.map(({ id }) => id));
 
   useKeys((key) => {
     const cards = [...document.querySelectorAll<HTMLElement>("[data-approval]")];
@@ -135,6 +138,26 @@ export function NowPage(): JSX.Element {
   );
 }
 
+/**
+ * Keeps the keyboard where it was: when the card that has the focus goes away, because somebody has decided or its
+ * client has left, the one in its place gets it, and the page's heading where none is left.
+ */
+function useFocusKept(ids: readonly string[]): void {
+  const before = useRef<{ readonly ids: readonly string[]; readonly focused: number }>(undefined);
+  const cards = [...document.querySelectorAll<HTMLElement>("[data-approval]")];
+  // While rendering the page is still as it was.
+  const focused = cards.findIndex((card) => card.contains(document.activeElement));
+  before.current = { ids: cards.map((card) => card.dataset["approval"] ?? ""), focused };
+  const shown = ids.join(" ");
+  useLayoutEffect(() => {
+    const last = before.current;
+    if (last === undefined || last.focused < 0 || ids.includes(last.ids[last.focused] ?? "")) return;
+    const left = [...document.querySelectorAll<HTMLElement>("[data-approval]")];
+    const next = left[Math.min(last.focused, left.length - 1)] ?? document.querySelector<HTMLElement>("h1");
+    next?.focus();
+  }, [shown]);
+}
+
 /** The gateway's own word where it gives one; it decides again when the verdict comes. */
 export function mayDecide(approval: Approval): boolean {
   return approval.mayDecide ?? may("approval:decide", approval.resource);
@@ -157,15 +180,7 @@ function LiveSessions({
           <th scope="col">Who</th>
           <th scope="col">Resource</th>
           <th scope="col">Since</th>
-          <th scope="col" class="number">
-            Operations
-          </th>
-          <th scope="col" class="number">
-            Held
-          </th>
-          <th scope="col" class="number">
-            Denied
-          </th>
+          <CountHeads />
           <th scope="col">
             <span class="visually-hidden">Actions</span>
           </th>
@@ -174,28 +189,15 @@ function LiveSessions({
       <tbody>
         {sorted.map((session) => (
           <tr key={session.id}>
-            <td data-label="Who">
-              <Who principal={session.principal} />
-              {waiting.has(session.id) && <span class="badge hold">waits</span>}
-            </td>
-            <td data-label="Resource">
-              {session.resource} <span class="quiet small">{session.protocol}</span>
-            </td>
+            <WhoCell session={session} waits={waiting.has(session.id)} />
+            <ResourceCell session={session} />
             <td data-label="Since">
               <Time at={session.startedAt} as="clock" />{" "}
               <span class="quiet small">
                 <Elapsed since={session.startedAt} />
               </span>
             </td>
-            <td class="number" data-label="Operations">
-              {count(session.operations)}
-            </td>
-            <td class="number" data-label="Held">
-              {count(session.held)}
-            </td>
-            <td class="number" data-label="Denied">
-              {count(session.denied)}
-            </td>
+            <CountCells session={session} />
             <td class="row-actions">
               <a class="button small" href={href("sessions", session.id)}>
                 Watch

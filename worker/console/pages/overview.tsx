@@ -150,8 +150,8 @@ function Numbers({
                 name: relation,
                 link: href("sessions", { relation }),
                 parts: [
-                  { tone: "accent", value: reads, name: "reads" },
-                  { tone: "hold", value: writes, name: "writes" },
+                  { tone: "accent", value: reads, name: reads === 1 ? "read" : "reads" },
+                  { tone: "hold", value: writes, name: writes === 1 ? "write" : "writes" },
                 ],
               }))}
             />

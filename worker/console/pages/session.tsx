@@ -89,7 +89,15 @@ export function SessionPage({ id }: { readonly id: string }): JSX.Element {
       <Chain recording={recording} live={live} />
       {recording.complete &&
         recording.timeline.terminals.map((terminal) => (
-          <Section key={terminal.channel} title={`Terminal: ${terminal.header.title}`}>
+          <Section
+            key={terminal.channel}
+            title="Terminal"
+            aside={
+              <code class="clip quiet terminal-command" title={terminal.header.title}>
+                {terminal.header.title}
+              </code>
+            }
+          >
             <Player terminal={terminal} length={terminal.length} />
           </Section>
         ))}

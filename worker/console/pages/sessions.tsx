@@ -5,7 +5,8 @@ import { type Problem, get } from "../api/client.ts";
 import type { FoundSession, ListedResource } from "../api/types.ts";
 import { useLoad } from "../api/load.ts";
 import { InlineCode } from "../components/code.tsx";
-import { EffectBadge, Empty, Failed, Loading, PageHead, Time, Who } from "../components/parts.tsx";
+import { EffectBadge, Empty, Failed, Loading, PageHead, Time } from "../components/parts.tsx";
+import { CountCells, CountHeads, ResourceCell, WhoCell } from "../components/session-cells.tsx";
 import { count, oneLine, span } from "../model/text.ts";
 import { go, href, place } from "../router.ts";
 
@@ -206,15 +207,7 @@ function Found({
           <th scope="col">Who</th>
           <th scope="col">Resource</th>
           <th scope="col">Lasted</th>
-          <th scope="col" class="number">
-            Operations
-          </th>
-          <th scope="col" class="number">
-            Held
-          </th>
-          <th scope="col" class="number">
-            Denied
-          </th>
+          <CountHeads />
           <th scope="col" class="number">
             Rows
           </th>
@@ -228,12 +221,8 @@ function Found({
                 <Time at={session.startedAt} />
               </a>
             </td>
-            <td data-label="Who">
-              <Who principal={session.principal} />
-            </td>
-            <td data-label="Resource">
-              {session.resource} <span class="quiet small">{session.protocol}</span>
-            </td>
+            <WhoCell session={session} />
+            <ResourceCell session={session} />
             <td data-label="Lasted">
               {session.status === "live" ? (
                 <span class="badge live">live</span>
@@ -243,15 +232,7 @@ function Found({
                 span(Date.parse(session.endedAt) - Date.parse(session.startedAt))
               )}
             </td>
-            <td class="number" data-label="Operations">
-              {count(session.operations)}
-            </td>
-            <td class={`number${session.held > 0 ? " held" : ""}`} data-label="Held">
-              {count(session.held)}
-            </td>
-            <td class={`number${session.denied > 0 ? " denied" : ""}`} data-label="Denied">
-              {count(session.denied)}
-            </td>
+            <CountCells session={session} />
             <td class="number" data-label="Rows">
               {count(session.rows)}
             </td>

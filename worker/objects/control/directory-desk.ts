@@ -11,6 +11,8 @@ export type DirectoryDeskHost = {
   readonly settings: () => readonly DirectorySettings[];
   readonly sessions: SessionDirectory;
   readonly revocations: RevocationDesk;
+  /** Somebody's groups are others now. */
+  readonly changed: () => void;
 };
 
 export class DirectoryDesk {
@@ -36,7 +38,8 @@ export class DirectoryDesk {
     const handled = this.#scim.handle(settings, request, Date.now());
     if (!handled.ok) return handled;
     const { issuer, name } = settings;
-    const { sessions, revocations } = this.#host;
+    const { sessions, revocations, changed } = this.#host;
+    if (handled.value.effects.length > 0) changed();
     // Answered when everybody concerned has been told: a client that hears of success may rely on it.
     for (const { subject, groups } of handled.value.effects) {
       const whom = { issuer, subject };

@@ -39,6 +39,8 @@ type Happened =
   | { readonly kind: "session"; readonly session: SessionRow }
   | { readonly kind: "config"; readonly version: number }
   | { readonly kind: "connector"; readonly name: string; readonly online: readonly string[] }
+  /** Somebody's access is another now: whoever looks is looked up again. */
+  | { readonly kind: "people" }
   | { readonly kind: "ping" }
   | { readonly kind: "opened" };
 
@@ -101,9 +103,9 @@ export class LiveStreams {
     const row = this.#sql
       .exec<{ body: string; groups: string }>("SELECT body, groups FROM viewers WHERE id = ?", id)
       .toArray()[0];
-    if (row === undefined) return socket.close(LOGGED_OUT, "log in again");
+    if (row === undefined) return socket.close(LOGGED_OUT, "token_missing");
     const token = await this.#host.admit(JSON.parse(row.body) as Viewer);
-    if (!token.ok) return socket.close(LOGGED_OUT, "log in again");
+    if (!token.ok) return socket.close(LOGGED_OUT, token.error.code);
     const { principal } = token.value;
     const groups = JSON.stringify(principal.groups.toSorted());
     if (groups !== row.groups) this.#sql.exec("UPDATE viewers SET groups = ? WHERE id = ?", groups, id);
@@ -111,6 +113,7 @@ export class LiveStreams {
       if (happened.kind === "config") send(socket, { type: "config", version: happened.version });
       send(socket, {
         type: "hello",
+        groups: principal.groups,
         approvals: this.#host.pending(principal).map(showApproval),
         sessions: this.#host.live(principal).map(showSession),
       });
@@ -136,6 +139,7 @@ export class LiveStreams {
       case "ping":
         return "pong";
       case "config":
+      case "people":
       case "opened":
         return undefined;
     }

@@ -111,11 +111,20 @@ export function createParts(ctx: DurableObjectState, env: Bindings) {
     changed: sessionChanged,
   });
   const tasks = new TaskDesk({ identity, authority, sessions });
-  const revocations = new RevocationDesk({ identity, authority, sessions, tasks, record });
+  const accessChanged = (): void => live.tell({ kind: "people" });
+  const revocations = new RevocationDesk({
+    identity,
+    authority,
+    sessions,
+    tasks,
+    record,
+    changed: accessChanged,
+  });
   const directories = new DirectoryDesk(new ScimService(identity.directory, record), {
     settings: () => config()?.directories ?? [],
     sessions,
     revocations,
+    changed: accessChanged,
   });
 
   const stored = new Approvals(sql);

@@ -20,6 +20,8 @@ export type RevocationHost = {
   readonly sessions: SessionDirectory;
   readonly tasks: TaskDesk;
   readonly record: (body: EventBody) => void;
+  /** What somebody may do is another now: whoever looks at a live stream is looked up again. */
+  readonly changed: () => void;
 };
 
 type Options = { readonly blocks: boolean; readonly reason?: string };
@@ -53,7 +55,7 @@ export class RevocationDesk {
     by: string,
     { blocks, reason }: Options,
   ): Promise<Revocation> {
-    const { identity, sessions, tasks, record } = this.#host;
+    const { identity, sessions, tasks, record, changed } = this.#host;
     const revocation: Revocation = {
       id: identifier("rev"),
       issuer,
@@ -65,6 +67,7 @@ export class RevocationDesk {
     };
     record({ type: "revocation", ...revocation });
     identity.revocations.add(revocation);
+    changed();
     const whom: Principal = { type: "User", issuer, subject, name: subject, groups: [] };
     await sessions.revokeEach(principalLink(whom), revoked(whom));
     const why = "the access of somebody in it was revoked";
@@ -88,12 +91,13 @@ export class RevocationDesk {
     whom: PrincipalName,
     groups: readonly string[],
   ): Promise<Result<void, Refusal>> {
-    const { authority, identity, sessions, record } = this.#host;
+    const { authority, identity, sessions, record, changed } = this.#host;
     const allowed = authority.authorize(principal, undefined, "identity:write");
     if (!allowed.ok) return allowed;
     const { issuer, subject } = whom;
     record({ type: "left_groups", issuer, subject, groups, by: principal.name });
     identity.revocations.leave(whom, groups, Date.now());
+    changed();
     await sessions.tellEach(principalLink(whom), async (session) => session.leaveGroups(whom, groups));
     return ok(undefined);
   }

@@ -67,7 +67,7 @@ export const KUBERNETES_VERBS = [
 ] as const satisfies readonly KubernetesVerb[];
 
 /** Admin verbs about what happens on one resource. */
-const RESOURCE_ADMIN_VERBS = [
+export const RESOURCE_ADMIN_VERBS = [
   "approval:decide",
   "session:replay",
   "session:watch",
