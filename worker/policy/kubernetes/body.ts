@@ -246,10 +246,14 @@ export function pointer(path: Value | undefined): readonly string[] | undefined 
   return steps.map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
 
+/** What the API server takes for one: Go's Atoi, which reads `-1` (from the end), `+1` and `01` as well. */
+export function isIndex(step: string): boolean {
+  return /^(?:-|[+-]?\d+)$/.test(step);
+}
+
 function placed(steps: readonly string[], value: Value): Value {
   let whole = value;
-  for (const step of steps.toReversed())
-    whole = /^(?:-|0|[1-9]\d*)$/.test(step) ? [whole] : new Map([[step, whole]]);
+  for (const step of steps.toReversed()) whole = isIndex(step) ? [whole] : new Map([[step, whole]]);
   return whole;
 }
 

@@ -5,7 +5,7 @@ import { type Value, isList, isMap } from "../../../wire/kubernetes/value.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import { fromBase64 } from "../../../wire/ssh/base64.ts";
-import { JSON_PATCH, type KubernetesBody, pointer } from "./body.ts";
+import { JSON_PATCH, type KubernetesBody, isIndex, pointer } from "./body.ts";
 import { parseObjectField } from "./fields.ts";
 import type { AppliedMask } from "./masks.ts";
 

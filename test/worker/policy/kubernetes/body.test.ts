@@ -290,6 +290,13 @@ spec:
     });
   });
 
+  it.each(["-", "0", "7", "-1", "+1", "01"])("is found at the index %s of a list", (index) => {
+    const path = `/spec/containers/${index}/securityContext/capabilities/add/${index}`;
+    expect(facts([{ op: "add", path, value: "SYS_ADMIN" }], JSON_PATCH)).toEqual({
+      capabilities: ["SYS_ADMIN"],
+    });
+  });
+
   it("includes a Windows host process, a node's volume and an image volume", () => {
     expect(facts({ spec: { securityContext: { windowsOptions: { hostProcess: true } } } })).toEqual({
       privileged: true,
