@@ -65,8 +65,8 @@ function patchedAt(value: Value, paths: FieldPaths): readonly (readonly [Value, 
     const steps = isMap(operation) ? pointer(operation.get("path")) : undefined;
     if (written === undefined || steps === undefined) return [];
     let place = paths.top;
-    for (const step of steps)
-      if (!/^(?:-|\d+)$/.test(step) || place.relevant) place = paths.below(place, step);
+    // An index is no step of a path, but a key may look like one.
+    for (const step of steps) if (!isIndex(step) || place.relevant) place = paths.below(place, step);
     return [[written, place] as const];
   });
 }
