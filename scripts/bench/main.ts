@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --quick] [-- --json]`: the gateway compared, in one run on one machine, with the direct
+ * `npm run bench [-- --quick] [-- --json] [-- --only postgres|ssh]`: the gateway compared, in one run on one machine, with the direct
  * connection and with a bare byte pipe over the same platform. Only the ratios mean something elsewhere.
  */
 import { mkdtemp, rm } from "node:fs/promises";
@@ -8,9 +8,16 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type System, demoConfiguration, startSystem } from "../lib/system.ts";
 import { bigSelect, findPgbench, idleMemory, initialise, openRate, selectRate } from "./measure.ts";
-import { BENCH_DATABASE, BENCH_RESOURCE, type Way, directWay, gatewayWay, pipeWay } from "./ways.ts";
-
-type Row = { readonly what: string; readonly unit: string; readonly values: Record<Way["name"], number> };
+import { compareSsh } from "./ssh.ts";
+import {
+  BENCH_DATABASE,
+  BENCH_RESOURCE,
+  type Row,
+  type Way,
+  directWay,
+  gatewayWay,
+  pipeWay,
+} from "./ways.ts";
 
 /** The demo's policies; the table that pgbench reads has a masked column, so that every statement is rewritten. */
 async function configuration(values: { readonly issuer: string }): Promise<Record<string, string>> {
@@ -55,7 +62,10 @@ async function compare(system: System, ways: readonly Way[], quick: boolean): Pr
   return rows;
 }
 
-function print(rows: readonly Row[], idle: { readonly sessions: number; readonly bytes: number }): void {
+function print(
+  rows: readonly Row[],
+  idle: { readonly sessions: number; readonly bytesPerSession: number } | undefined,
+): void {
   const line = (cells: readonly string[]): string =>
     cells.map((cell, i) => (i === 0 ? cell.padEnd(34) : cell.padStart(12))).join("");
   console.log(line(["", "unit", "direct", "pipe", "gateway", "of direct", "of pipe"]));
@@ -68,13 +78,17 @@ function print(rows: readonly Row[], idle: { readonly sessions: number; readonly
     );
     console.log(line([what, unit, ...shown, ratio(values.direct), ratio(values.pipe)]));
   }
+  if (idle === undefined) return;
   console.log(
-    `idle sessions: ${(idle.bytes / 1024).toFixed(1)} KiB of workerd's memory each, with ${idle.sessions} of them`,
+    `idle sessions: ${(idle.bytesPerSession / 1024).toFixed(1)} KiB of workerd's memory each, with ${idle.sessions} of them`,
   );
 }
 
-const { values } = parseArgs({ options: { quick: { type: "boolean" }, json: { type: "boolean" } } });
+const { values } = parseArgs({
+  options: { quick: { type: "boolean" }, json: { type: "boolean" }, only: { type: "string" } },
+});
 const quick = values.quick ?? false;
+const measured = (what: "postgres" | "ssh"): boolean => values.only === undefined || values.only === what;
 const directory = await mkdtemp(join(tmpdir(), "sallyport-bench-"));
 const stops: (() => Promise<void>)[] = [() => rm(directory, { recursive: true, force: true })];
 try {
@@ -95,20 +109,25 @@ try {
     onProgress: (step) => process.stderr.write(`bench: ${step}\n`),
   });
   stops.push(() => system.stop());
-  const ways: Way[] = [directWay(system)];
-  for (const open of [pipeWay, gatewayWay]) {
-    const way = await open(system, directory);
-    stops.push(() => way.stop());
-    ways.push(way);
+  const rows: Row[] = [];
+  let idle: { readonly sessions: number; readonly bytesPerSession: number } | undefined;
+  if (measured("ssh")) rows.push(...(await compareSsh(system, directory, quick)));
+  if (measured("postgres")) {
+    const ways: Way[] = [directWay(system)];
+    for (const open of [pipeWay, gatewayWay]) {
+      const way = await open(system, directory);
+      stops.push(() => way.stop());
+      ways.push(way);
+    }
+    rows.push(...(await compare(system, ways, quick)));
+    const gateway = ways.at(-1);
+    const sessions = quick ? 100 : 1000;
+    process.stderr.write(`bench: ${sessions} idle sessions\n`);
+    if (gateway !== undefined)
+      idle = { sessions, bytesPerSession: await idleMemory(gateway, system.gateway.workerd, sessions) };
   }
-  const rows = await compare(system, ways, quick);
-  const gateway = ways.at(-1);
-  const sessions = quick ? 100 : 1000;
-  process.stderr.write(`bench: ${sessions} idle sessions\n`);
-  const bytes =
-    gateway === undefined ? Number.NaN : await idleMemory(gateway, system.gateway.workerd, sessions);
-  if (values.json ?? false) console.log(JSON.stringify({ rows, idle: { sessions, bytesPerSession: bytes } }));
-  else print(rows, { sessions, bytes });
+  if (values.json ?? false) console.log(JSON.stringify({ rows, idle }));
+  else print(rows, idle);
 } finally {
   for (const stop of stops.toReversed()) await stop();
 }

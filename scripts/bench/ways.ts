@@ -21,6 +21,13 @@ export type Way = {
   stop(): Promise<void>;
 };
 
+/** One thing measured over all three. */
+export type Row = {
+  readonly what: string;
+  readonly unit: string;
+  readonly values: Record<Way["name"], number>;
+};
+
 export function directWay(system: System): Way {
   const url = new URL(system.shopUrl);
   return {

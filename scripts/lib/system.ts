@@ -20,6 +20,7 @@ import { freePort } from "./ports.ts";
 import { ROOT } from "./run.ts";
 import { startOrdersApi } from "./orders-api.ts";
 import { startSshTarget } from "./ssh-target.ts";
+import type { SshTarget } from "./sshd.ts";
 
 export const CONNECTOR_NAME = "demo";
 
@@ -58,6 +59,8 @@ export type SystemOptions = {
 export type System = {
   readonly directory: string;
   readonly postgres: Postgres;
+  /** The server behind `web-1`. */
+  readonly ssh: SshTarget;
   readonly oidc: Oidc;
   readonly connectorName: string;
   /** Address of the shop without the gateway, as the role that the connector uses. */
@@ -190,6 +193,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     const system: System = {
       directory,
       postgres,
+      ssh: server,
       oidc,
       connectorName: CONNECTOR_NAME,
       shopUrl: postgres.url("shop", SHOP_ROLE, shopPassword),
