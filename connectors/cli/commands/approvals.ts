@@ -5,7 +5,8 @@ import type { Arguments } from "../arguments.ts";
 import type { Command } from "../command.ts";
 import type { Context } from "../context.ts";
 import { type Failure, usage } from "../failure.ts";
-import { fields, say, shorten, table, toJson, visible } from "../terminal.ts";
+import { list, show } from "../listing.ts";
+import { fields, say, shorten, toJson, visible } from "../terminal.ts";
 
 const ID = { name: "APPROVAL", about: "the approval's id, apr_…" };
 const COMMENT = { comment: { value: "TEXT", about: "a word to the requester; recorded" } };
@@ -15,37 +16,24 @@ export const approvalsLs: Command = {
   summary: "list operations that wait for approval",
   positionals: [],
   options: { all: { short: "a", about: "decided and expired ones too" } },
-  run: async (context, given) => {
-    const api = await openApi(context);
-    if (!api.ok) return api;
+  run: (context, given) => {
     const status = given.flags.has("all") ? "all" : "pending";
-    const answer = await api.value.call(Approvals, "GET", `/v1/approvals?status=${status}`);
-    if (!answer.ok) return answer;
-    const { approvals } = answer.value;
-    if (context.json) {
-      context.terminal.out(`${toJson(answer.value)}\n`);
-    } else if (approvals.length === 0) {
-      say(
-        context.terminal,
-        status === "all" ? "there has been no approval yet" : "nothing waits for approval",
-      );
-    } else {
-      context.terminal.out(
-        table(
-          ["ID", "STATUS", "RESOURCE", "REQUESTER", "NEEDS", "EXPIRES", "OPERATION"],
-          approvals.map((approval) => [
-            approval.id,
-            approval.status,
-            approval.resource,
-            approval.requester.name,
-            needs(approval),
-            approval.expiresAt,
-            shorten(approval.operation.text, 60),
-          ]),
-        ),
-      );
-    }
-    return ok(0);
+    return list(context, {
+      schema: Approvals,
+      path: `/v1/approvals?status=${status}`,
+      columns: ["ID", "STATUS", "RESOURCE", "REQUESTER", "NEEDS", "EXPIRES", "OPERATION"],
+      rows: ({ approvals }) =>
+        approvals.map((approval) => [
+          approval.id,
+          approval.status,
+          approval.resource,
+          approval.requester.name,
+          needs(approval),
+          approval.expiresAt,
+          shorten(approval.operation.text, 60),
+        ]),
+      empty: status === "all" ? "there has been no approval yet" : "nothing waits for approval",
+    });
   },
 };
 
@@ -54,18 +42,14 @@ export const approvalsShow: Command = {
   summary: "show a held operation in full",
   positionals: [ID],
   options: {},
-  run: async (context, given) => {
-    const api = await openApi(context);
-    if (!api.ok) return api;
-    const answer = await api.value.call(
+  run: (context, given) =>
+    show(
+      context,
       Approval,
+      describe,
       "GET",
       `/v1/approvals/${encodeURIComponent(given.positionals[0] ?? "")}`,
-    );
-    if (!answer.ok) return answer;
-    context.terminal.out(context.json ? `${toJson(answer.value)}\n` : describe(answer.value));
-    return ok(0);
-  },
+    ),
 };
 
 export const approvalsApprove: Command = {

@@ -3,7 +3,8 @@ import { ok } from "../../../wire/result.ts";
 import { Connectors, JoinToken } from "../answers.ts";
 import { openApi } from "../api.ts";
 import type { Command } from "../command.ts";
-import { say, table, toJson, visibleLine } from "../terminal.ts";
+import { list } from "../listing.ts";
+import { say, toJson, visibleLine } from "../terminal.ts";
 
 const NAME = { name: "NAME", about: "the connector's name" };
 
@@ -37,48 +38,43 @@ only the connector can read it. After it has joined, the connector holds a key o
   },
 };
 
+const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
 export const connectorLs: Command = {
   name: "connector ls",
   summary: "list connectors and their running processes",
   positionals: [],
   options: {},
-  run: async (context) => {
-    const api = await openApi(context);
-    if (!api.ok) return api;
-    const answer = await api.value.call(Connectors, "GET", "/v1/connectors");
-    if (!answer.ok) return answer;
-    const { connectors } = answer.value;
-    if (context.json) {
-      context.terminal.out(`${toJson(answer.value)}\n`);
-    } else if (connectors.length === 0) {
-      say(context.terminal, "no connector has enrolled yet");
-    } else {
-      context.terminal.out(
-        table(
-          ["NAME", "STATUS", "PROCESSES", "RESOURCES", "ENROLLED"],
-          connectors.map((connector) => [
-            connector.name,
-            connector.revoked ? "revoked" : connector.processes.length > 0 ? "online" : "offline",
-            String(connector.processes.length),
-            [...new Set(connector.processes.flatMap((process) => process.resources))].sort().join(", ") ||
-              "-",
-            connector.enrolledAt ?? "-",
-          ]),
-        ),
-      );
-      for (const { name, processes } of connectors) {
-        if (processes.length < 2) continue;
-        say(
-          context.terminal,
-          `${processes.length} processes use the key of ${name}; if you run only one, revoke it`,
-        );
-        for (const { process, since, source = "an address that is not known" } of processes) {
-          context.terminal.err(visibleLine(`  ${process.slice(0, 8)} from ${source}, since ${since}`) + "\n");
+  run: (context) =>
+    list(context, {
+      schema: Connectors,
+      path: "/v1/connectors",
+      columns: ["NAME", "STATUS", "PROCESSES", "RESOURCES", "ENROLLED"],
+      rows: ({ connectors }) =>
+        connectors.map((connector) => [
+          connector.name,
+          connector.revoked ? "revoked" : connector.processes.length > 0 ? "online" : "offline",
+          String(connector.processes.length),
+          [...new Set(connector.processes.flatMap((process) => process.resources))].sort(byName).join(", ") ||
+            "-",
+          connector.enrolledAt ?? "-",
+        ]),
+      empty: "no connector has enrolled yet",
+      after: ({ connectors }) => {
+        for (const { name, processes } of connectors) {
+          if (processes.length < 2) continue;
+          say(
+            context.terminal,
+            `${processes.length} processes use the key of ${name}; if you run only one, revoke it`,
+          );
+          for (const { process, since, source = "an address that is not known" } of processes) {
+            context.terminal.err(
+              visibleLine(`  ${process.slice(0, 8)} from ${source}, since ${since}`) + "\n",
+            );
+          }
         }
-      }
-    }
-    return ok(0);
-  },
+      },
+    }),
 };
 
 export const connectorRevoke: Command = {

@@ -3,6 +3,7 @@ import { ok } from "../../../wire/result.ts";
 import { Revocation, Revocations, Session, SigningKeys, Task } from "../answers.ts";
 import { openApi } from "../api.ts";
 import type { Command } from "../command.ts";
+import { list } from "../listing.ts";
 import { usage } from "../failure.ts";
 import { isTaskId } from "../task-file.ts";
 import { say, table, toJson } from "../terminal.ts";
@@ -57,30 +58,22 @@ export const revocationsLs: Command = {
   summary: "list revoked principals",
   positionals: [],
   options: {},
-  run: async (context) => {
-    const api = await openApi(context);
-    if (!api.ok) return api;
-    const answer = await api.value.call(Revocations, "GET", "/v1/revocations");
-    if (!answer.ok) return answer;
-    if (context.json) context.terminal.out(`${toJson(answer.value)}\n`);
-    else if (answer.value.revocations.length === 0) say(context.terminal, "nobody is revoked");
-    else {
-      context.terminal.out(
-        table(
-          ["ID", "PRINCIPAL", "SINCE", "BY", "NEW TOKENS", "REASON"],
-          answer.value.revocations.map(({ id, issuer, subject, at, by, tokensOnly, reason }) => [
-            id,
-            `${issuer}#${subject}`,
-            at,
-            by,
-            tokensOnly ? "accepted" : "refused",
-            reason ?? "-",
-          ]),
-        ),
-      );
-    }
-    return ok(0);
-  },
+  run: (context) =>
+    list(context, {
+      schema: Revocations,
+      path: "/v1/revocations",
+      columns: ["ID", "PRINCIPAL", "SINCE", "BY", "NEW TOKENS", "REASON"],
+      rows: ({ revocations }) =>
+        revocations.map(({ id, issuer, subject, at, by, tokensOnly, reason }) => [
+          id,
+          `${issuer}#${subject}`,
+          at,
+          by,
+          tokensOnly ? "accepted" : "refused",
+          reason ?? "-",
+        ]),
+      empty: "nobody is revoked",
+    }),
 };
 
 export const revocationsLift: Command = {

@@ -1,9 +1,8 @@
-import { ok } from "../../../wire/result.ts";
 import { type Session, Session as SessionAnswer, Sessions } from "../answers.ts";
-import { openApi } from "../api.ts";
 import type { Command } from "../command.ts";
 import { usage } from "../failure.ts";
-import { fields, say, table, toJson } from "../terminal.ts";
+import { list, show } from "../listing.ts";
+import { fields } from "../terminal.ts";
 
 const ID = { name: "SESSION", about: "the session's id" };
 
@@ -18,35 +17,25 @@ export const sessionsLs: Command = {
   run: async (context, given) => {
     const limit = given.values.get("limit") ?? "50";
     if (!/^[1-9]\d{0,4}$/.test(limit)) return usage(`--limit ${limit} is not a number from 1 to 99999`);
-    const api = await openApi(context);
-    if (!api.ok) return api;
     const status = given.flags.has("live") ? "live" : "all";
-    const answer = await api.value.call(Sessions, "GET", `/v1/sessions?status=${status}&limit=${limit}`);
-    if (!answer.ok) return answer;
-    const { sessions } = answer.value;
-    if (context.json) {
-      context.terminal.out(`${toJson(answer.value)}\n`);
-    } else if (sessions.length === 0) {
-      say(context.terminal, status === "live" ? "no session is open" : "there has been no session yet");
-    } else {
-      context.terminal.out(
-        table(
-          ["ID", "STATUS", "RESOURCE", "PRINCIPAL", "STARTED", "OPERATIONS", "DENIED", "HELD", "ROWS"],
-          sessions.map((session) => [
-            session.id,
-            session.status,
-            session.resource,
-            session.principal.name,
-            session.startedAt,
-            String(session.operations),
-            String(session.denied),
-            String(session.held),
-            String(session.rows),
-          ]),
-        ),
-      );
-    }
-    return ok(0);
+    return list(context, {
+      schema: Sessions,
+      path: `/v1/sessions?status=${status}&limit=${limit}`,
+      columns: ["ID", "STATUS", "RESOURCE", "PRINCIPAL", "STARTED", "OPERATIONS", "DENIED", "HELD", "ROWS"],
+      rows: ({ sessions }) =>
+        sessions.map((session) => [
+          session.id,
+          session.status,
+          session.resource,
+          session.principal.name,
+          session.startedAt,
+          String(session.operations),
+          String(session.denied),
+          String(session.held),
+          String(session.rows),
+        ]),
+      empty: status === "live" ? "no session is open" : "there has been no session yet",
+    });
   },
 };
 
@@ -55,18 +44,14 @@ export const sessionsShow: Command = {
   summary: "show one session",
   positionals: [ID],
   options: {},
-  run: async (context, given) => {
-    const api = await openApi(context);
-    if (!api.ok) return api;
-    const answer = await api.value.call(
+  run: (context, given) =>
+    show(
+      context,
       SessionAnswer,
+      describe,
       "GET",
       `/v1/sessions/${encodeURIComponent(given.positionals[0] ?? "")}`,
-    );
-    if (!answer.ok) return answer;
-    context.terminal.out(context.json ? `${toJson(answer.value)}\n` : describe(answer.value));
-    return ok(0);
-  },
+    ),
 };
 
 export const sessionsKill: Command = {
@@ -75,19 +60,15 @@ export const sessionsKill: Command = {
   about: `Its client gets a FATAL error. The reason (--reason) is recorded.`,
   positionals: [ID],
   options: {},
-  run: async (context, given) => {
-    const api = await openApi(context);
-    if (!api.ok) return api;
-    const answer = await api.value.call(
+  run: (context, given) =>
+    show(
+      context,
       SessionAnswer,
+      describe,
       "POST",
       `/v1/sessions/${encodeURIComponent(given.positionals[0] ?? "")}/kill`,
       context.reason === undefined ? {} : { reason: context.reason },
-    );
-    if (!answer.ok) return answer;
-    context.terminal.out(context.json ? `${toJson(answer.value)}\n` : describe(answer.value));
-    return ok(0);
-  },
+    ),
 };
 
 function describe(session: Session): string {

@@ -6,8 +6,9 @@ import type { Command } from "../command.ts";
 import { fail, usage } from "../failure.ts";
 import { resolveGateway } from "../gateway.ts";
 import { sessionTokens } from "../session-token.ts";
+import { list } from "../listing.ts";
 import { readTaskFile } from "../task-file.ts";
-import { fields, say, table, toJson } from "../terminal.ts";
+import { fields, toJson } from "../terminal.ts";
 
 const ID = { name: "TASK", about: "the task's id" };
 
@@ -54,38 +55,25 @@ export const tasksLs: Command = {
   summary: "list your tasks that have not ended",
   positionals: [],
   options: { all: { about: "ended ones too" } },
-  run: async (context, given) => {
-    const api = await openApi(context);
-    if (!api.ok) return api;
-    const answer = await api.value.call(
-      Tasks,
-      "GET",
-      `/v1/tasks?status=${given.flags.has("all") ? "all" : "open"}`,
-    );
-    if (!answer.ok) return answer;
-    const { tasks } = answer.value;
-    if (context.json) context.terminal.out(`${toJson(answer.value)}\n`);
-    else if (tasks.length === 0) say(context.terminal, "there is no such task");
-    else {
-      context.terminal.out(
-        table(
-          ["ID", "NAME", "STATUS", "PART OF", "FOR", "BY", "OPERATIONS", "ROWS", "DEADLINE"],
-          tasks.map((task) => [
-            task.id,
-            task.name === "" ? "-" : task.name,
-            task.status,
-            task.parent ?? "-",
-            task.principal.name,
-            task.actors[0]?.name ?? "-",
-            budget(task, "operations"),
-            budget(task, "rows"),
-            task.deadline,
-          ]),
-        ),
-      );
-    }
-    return ok(0);
-  },
+  run: (context, given) =>
+    list(context, {
+      schema: Tasks,
+      path: `/v1/tasks?status=${given.flags.has("all") ? "all" : "open"}`,
+      columns: ["ID", "NAME", "STATUS", "PART OF", "FOR", "BY", "OPERATIONS", "ROWS", "DEADLINE"],
+      rows: ({ tasks }) =>
+        tasks.map((task) => [
+          task.id,
+          task.name === "" ? "-" : task.name,
+          task.status,
+          task.parent ?? "-",
+          task.principal.name,
+          task.actors[0]?.name ?? "-",
+          budget(task, "operations"),
+          budget(task, "rows"),
+          task.deadline,
+        ]),
+      empty: "there is no such task",
+    }),
 };
 
 export const tasksShow: Command = {
@@ -148,19 +136,19 @@ function describe(task: Task): string {
       (right) =>
         [
           "covers",
-          [...list(right["actions"]), "on", ...list(right["resources"]), bounds(right)].join(" "),
+          [...listed(right["actions"]), "on", ...listed(right["resources"]), bounds(right)].join(" "),
         ] as const,
     ),
   ]);
 }
 
-function list(value: unknown): string[] {
+function listed(value: unknown): string[] {
   return Array.isArray(value) ? value.map(String) : [];
 }
 
 function bounds(right: Readonly<Record<string, unknown>>): string {
   return ["relations", "functions", "commands", "namespaces", "paths"]
     .filter((fact) => right[fact] !== undefined)
-    .map((fact) => `(${fact}: ${list(right[fact]).join(", ")})`)
+    .map((fact) => `(${fact}: ${listed(right[fact]).join(", ")})`)
     .join(" ");
 }
