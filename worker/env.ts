@@ -12,17 +12,24 @@ export type Bindings = {
   /** The console's files; a deployment may go without. */
   readonly ASSETS?: Fetcher;
   readonly SALLY_PUBLIC_URL?: string;
+  readonly SALLY_RESOURCES_URL?: string;
   readonly SALLY_BOOTSTRAP_TOKEN?: string;
 };
 
 const Settings = z.object({
   SALLY_PUBLIC_URL: z.url({ protocol: /^https?$/ }),
+  SALLY_RESOURCES_URL: z.url({ protocol: /^https?$/ }).optional(),
   SALLY_BOOTSTRAP_TOKEN: z.string().min(16).optional(),
 });
 
 export type Settings = {
   /** The gateway's address without a trailing slash: issuer and audience of its tokens. */
   readonly publicUrl: string;
+  /**
+   * Origin below whose host each HTTP resource has an origin of its own for browsers (`https://apps.example` makes
+   * `https://orders-api.apps.example`). Without a setting the gateway's own; undefined where that is an IP address.
+   */
+  readonly resourcesUrl: string | undefined;
   /** May apply the first configuration while there is none. */
   readonly bootstrapToken: string | undefined;
 };
@@ -41,11 +48,20 @@ export function readSettings(bindings: Bindings): Settings {
     );
   }
   const settings = {
+    resourcesUrl: originBelow(parsed.data.SALLY_RESOURCES_URL ?? parsed.data.SALLY_PUBLIC_URL),
     publicUrl: parsed.data.SALLY_PUBLIC_URL.replace(/\/+$/, ""),
     bootstrapToken: parsed.data.SALLY_BOOTSTRAP_TOKEN,
   };
   READ.set(bindings, settings);
   return settings;
+}
+
+/** An IP address has no names below it; for the one of this machine `localhost` stands in. */
+function originBelow(address: string): string | undefined {
+  const { protocol, hostname, port, origin } = new URL(address);
+  if (hostname === "127.0.0.1" || hostname === "[::1]")
+    return `${protocol}//localhost${port === "" ? "" : `:${port}`}`;
+  return hostname.startsWith("[") || /^[\d.]+$/.test(hostname) ? undefined : origin;
 }
 
 /** A secret that configuration may name (`NOTIFY_…`, `CONSOLE_…`); undefined when it is not set. */

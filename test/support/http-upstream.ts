@@ -35,6 +35,22 @@ export const PERSON = {
   accounts: [{ iban: "DE89370400440532013000", balance: 1234 }],
 };
 
+/** A page that uses its own origin as applications do, and says how it went in its title. */
+const PAGE = `<!doctype html><meta charset="utf-8"><title>loading</title><script>
+(async () => {
+  document.cookie = "app=1; path=/";
+  const people = await (await fetch("/people")).json();
+  const posted = await (await fetch("/echo", { method: "POST", body: "hello" })).json();
+  const socket = new WebSocket(location.origin.replace("http", "ws") + "/socket");
+  socket.onopen = () => socket.send("ping");
+  const pong = await new Promise((resolve) => (socket.onmessage = ({ data }) => resolve(data)));
+  const events = new EventSource("/events?count=3");
+  const event = await new Promise((resolve) => (events.onmessage = ({ data }) => resolve(JSON.parse(data))));
+  events.close();
+  document.title = [people.length, posted.method, pong, event.name, document.cookie].join(" ");
+})().catch((error) => (document.title = "failed: " + error));
+</script>`;
+
 export async function startHttpUpstream(): Promise<HttpUpstream> {
   const received: Received[] = [];
   const open = new Set<ServerResponse>();
@@ -138,6 +154,8 @@ async function serve(
           "clear-site-data": '"*"',
         })
         .end();
+    case "/page":
+      return void response.writeHead(200, { "content-type": "text/html" }).end(PAGE);
     case "/slow":
       return void setTimeout(() => response.end("slow"), 200);
     case "/hang":

@@ -194,7 +194,7 @@ const OF_THE_BYTES = new Set([
 /**
  * The fields of an answer that go on to the client.
  *
- * @param prefix path under which the client sees the resource, such as `/http/orders-api`
+ * @param prefix path under which the client sees the resource, such as `/http/orders-api`; "" for an origin of its own
  * @param masked the body is changed on the way, so what describes its bytes is dropped
  */
 export function responseHeaders(
@@ -222,12 +222,15 @@ export function responseHeaders(
 }
 
 /**
- * A cookie of the upstream's, confined to the resource's own path. Undefined for one of our names, and for
+ * A cookie of the upstream's, confined to the resource's own path and host. Undefined for one of our names, for one
+ * without a name, which a browser would send as if its value were a name, and, where the origin is shared, for
  * `__Host-`, which has to be good for the whole origin (RFC 6265bis section 4.1.3).
  */
 function rewriteCookie(cookie: string, prefix: string): string | undefined {
   const [pair = "", ...attributes] = cookie.split(";");
-  if (/^\s*__Host-/i.test(pair)) return undefined;
+  if (!/^\s*[^=\s][^=]*=/.test(pair)) return undefined;
+  const name = pair.trimStart().toLowerCase();
+  if (name.startsWith(prefix === "" ? COOKIE_PREFIX.toLowerCase() : "__host-")) return undefined;
   let path = "/";
   const kept = attributes.filter((attribute) => {
     const [name = "", value = ""] = attribute.split("=").map((part) => part.trim());

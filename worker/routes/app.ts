@@ -13,6 +13,7 @@ import { consoleFiles } from "./console-files.ts";
 import { identity } from "./identity.ts";
 import { requests } from "./requests.ts";
 import { oauth } from "./oauth.ts";
+import { origins } from "./origins.ts";
 import { answer, problem } from "./problem.ts";
 import { saml } from "./saml.ts";
 import { scim } from "./scim.ts";
@@ -23,6 +24,9 @@ import { stream } from "./stream.ts";
 export const app = new Hono<{ Bindings: Bindings }>();
 
 const VERSION = "0.1.0";
+
+// First: on a resource's origin nothing of the gateway's own exists.
+app.use("*", origins);
 
 app.get("/healthz", (context) => context.json({ status: "ok", version: VERSION }));
 

@@ -25,6 +25,21 @@ export function readCookie(request: Request, name: string): string | undefined {
   return values.length === 1 && value !== undefined && VALUE.test(value) ? value : undefined;
 }
 
+/** Sets a cookie of ours on this origin for that many seconds; 0 takes it away. */
+export function setCookie(
+  context: Context,
+  name: string,
+  value: string,
+  site: "Lax" | "Strict",
+  seconds: number,
+): void {
+  context.header(
+    "set-cookie",
+    `${name}=${value}; Path=/; Max-Age=${seconds}; HttpOnly; Secure; SameSite=${site}`,
+    { append: true },
+  );
+}
+
 /** Who sits at the browser; undefined when it sends no cookie of ours. */
 export async function admitBrowser(
   context: Context<{ Bindings: Bindings }>,

@@ -6,47 +6,76 @@
 import { type Context, Hono } from "hono";
 import { z } from "zod";
 import { CONNECT_HEADERS, REFUSAL_HEADERS } from "../../wire/control.ts";
-import { type Refusal, isRefusalCode, refusal } from "../../wire/refusals.ts";
+import { isRefusalCode, refusal } from "../../wire/refusals.ts";
 import { sessionOf } from "../env.ts";
 import { derivedIdentifier } from "../objects/identifiers.ts";
 import { UNADMITTED_HEADER } from "../objects/session/admission.ts";
 import { AREA_HEADER } from "../objects/session/http-request.ts";
 import { statusResponse } from "../objects/session/kubernetes-dialect.ts";
-import { TARGET_HEADER } from "../objects/session/object.ts";
-import { GRANT_HEADER, encodeGrant, mintGrant } from "../policy/grant.ts";
+import { OWN_ORIGIN_HEADER, TARGET_HEADER } from "../objects/session/object.ts";
+import { GRANT_HEADER, type VerifiedToken, encodeGrant, mintGrant } from "../policy/grant.ts";
 import { type Authenticated, authenticateForSession } from "./authenticate.ts";
 import { problem } from "./problem.ts";
 
 export const requests = new Hono<Authenticated>();
 
 for (const area of ["/http", "/k8s"] as const) {
-  requests.all(`${area}/*`, authenticateForSession, (context) => pass(context, area));
+  requests.all(`${area}/*`, authenticateForSession, async (context) => {
+    const [, path = ""] = /^\/(?:http|k8s)(\/.*)$/s.exec(originForm(context.req.url)) ?? [];
+    const parts = /^\/([a-z0-9][a-z0-9._-]{0,62})(\/.*|\?.*)?$/s.exec(path);
+    const [, resource = "", rest = ""] = parts ?? [];
+    if (parts === null || !originForm(context.req.url).startsWith(`${area}/`))
+      return problem(context, refusal("not_found", `name a resource: ${area}/<resource>/`));
+    const target = rest.startsWith("/") ? rest : `/${rest}`;
+    const unadmitted = context.get("unadmitted") === true;
+    const answer = await passOn(context, context.var.token, { area, resource, target, unadmitted });
+    return area === "/k8s" ? inItsWords(answer) : answer;
+  });
 }
 
-async function pass(context: Context<Authenticated>, area: string): Promise<Response> {
+/** One request to a resource, as the session that it belongs to gets it. */
+export type ToResource = {
+  readonly area: "/http" | "/k8s";
+  readonly resource: string;
+  /** Path and query below the resource, as the client wrote them. */
+  readonly target: string;
+  /** Whether the token still counts is for the session to ask. */
+  readonly unadmitted: boolean;
+  /** The resource's own origin, where a browser speaks to it there. */
+  readonly origin?: string;
+};
+
+/** Gives a request under a verified token to its session. */
+export async function passOn(context: Context, token: VerifiedToken, to: ToResource): Promise<Response> {
   const request = context.req.raw;
-  const refuse = (why: Refusal): Response => problem(context, why);
-  const [, path = ""] = /^\/(?:http|k8s)(\/.*)$/s.exec(originForm(request.url)) ?? [];
-  const parts = /^\/([a-z0-9][a-z0-9._-]{0,62})(\/.*|\?.*)?$/s.exec(path);
-  const [, resource = "", rest = ""] = parts ?? [];
-  if (parts === null || !originForm(request.url).startsWith(`${area}/`))
-    return refuse(refusal("not_found", `name a resource: ${area}/<resource>/`));
-  const { token } = context.var;
-  const session = await derivedIdentifier("ses", [area.slice(1), token.tokenId, resource]);
+  const { area, resource, target, unadmitted, origin } = to;
+  const session = await sessionOfRequests(area, token.tokenId, resource);
   const noWait = context.req.header(CONNECT_HEADERS.noWait) === "1";
   const reason = decode(context.req.header(CONNECT_HEADERS.reason));
   const grant = mintGrant(token, { name: resource }, { session, noWait, reason, now: Date.now() });
-  if (!grant.ok) return refuse(grant.error);
+  if (!grant.ok) return problem(context, grant.error);
   const headers = new Headers(request.headers);
   headers.set(GRANT_HEADER, encodeGrant(grant.value));
   headers.set(AREA_HEADER, area);
-  if (context.get("unadmitted") === true) headers.set(UNADMITTED_HEADER, "1");
-  else headers.delete(UNADMITTED_HEADER);
-  headers.set(TARGET_HEADER, encodeURIComponent((rest.startsWith("/") ? rest : `/${rest}`).toWellFormed()));
+  headers.set(TARGET_HEADER, encodeURIComponent(target.toWellFormed()));
+  for (const [name, value] of [
+    [UNADMITTED_HEADER, unadmitted ? "1" : undefined],
+    [OWN_ORIGIN_HEADER, origin],
+  ] as const) {
+    if (value === undefined) headers.delete(name);
+    else headers.set(name, value);
+  }
   const { signal } = request;
-  const passed = new Request(request, { headers, signal, redirect: "manual" });
-  const answer = await sessionOf(context.env, session).fetch(passed);
-  return area === "/k8s" ? inItsWords(answer) : answer;
+  return sessionOf(context.env, session).fetch(new Request(request, { headers, signal, redirect: "manual" }));
+}
+
+/** Name of the session that a token's requests to a resource are. */
+export function sessionOfRequests(
+  area: ToResource["area"],
+  tokenId: string,
+  resource: string,
+): Promise<string> {
+  return derivedIdentifier("ses", [area.slice(1), tokenId, resource]);
 }
 
 const Problem = z.object({ title: z.string(), hint: z.string().optional(), approval: z.string().optional() });
@@ -67,7 +96,7 @@ async function inItsWords(answer: Response): Promise<Response> {
 }
 
 /** Path and query of a URL as they are written: the WHATWG parser would already have resolved dot segments. */
-function originForm(url: string): string {
+export function originForm(url: string): string {
   const authority = url.indexOf("//");
   const path = url.indexOf("/", authority < 0 ? 0 : authority + 2);
   return path < 0 ? "/" : url.slice(path);

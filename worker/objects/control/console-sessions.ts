@@ -21,6 +21,7 @@ import type { VerifiedToken } from "../../policy/grant.ts";
 import type { Principal } from "../../policy/types.ts";
 import { randomBytes } from "../identifiers.ts";
 import { sha256 } from "../recording/chain.ts";
+import { type Entry, ResourceEntries } from "./resource-entries.ts";
 
 /** How long a login may take, from its start to the provider's answer. */
 const LOGIN_TIME = 10 * 60_000;
@@ -66,6 +67,14 @@ export type ConsoleHost = {
   readonly record: (body: { readonly type: string; readonly [field: string]: unknown }) => void;
 };
 
+/** A browser's secret, and where it goes with it; `resource` names the origin that it is for, if not ours. */
+export type FinishedLogin = {
+  readonly cookie: string;
+  readonly returnTo: string;
+  readonly endsAt: number;
+  readonly resource?: string;
+};
+
 /** Somebody's browser, admitted for one request or frame. */
 export type Browser = {
   readonly token: VerifiedToken;
@@ -78,6 +87,7 @@ export class ConsoleSessions {
   readonly #sql: SqlStorage;
   readonly #host: ConsoleHost;
   readonly #renewing = new Map<string, Promise<void>>();
+  readonly #entries: ResourceEntries;
 
   constructor(sql: SqlStorage, host: ConsoleHost) {
     this.#sql = sql;
@@ -92,13 +102,18 @@ export class ConsoleSessions {
         ends_at INTEGER NOT NULL, refresh_token TEXT);
       CREATE INDEX IF NOT EXISTS console_sessions_end ON console_sessions (ends_at);
     `);
+    this.#entries = new ResourceEntries(sql);
   }
 
-  /** Begins a login: where the browser goes, and the cookie that ties the answer to it. */
+  /**
+   * Begins a login: where the browser goes, and the cookie that ties the answer to it. With an `entry` it is for a
+   * resource's origin, not for the console.
+   */
   async begin(
     named: string | undefined,
     returnTo: string,
     now: number,
+    entry?: Entry,
   ): Promise<Result<{ address: string; cookie: string }, Refusal>> {
     const issuers = this.#host.issuers().filter(isForConsole);
     const issuer = named === undefined ? issuers[0] : issuers.find((one) => one.issuer === named);
@@ -128,14 +143,19 @@ export class ConsoleSessions {
       sha256(cookie),
       now + LOGIN_TIME,
     );
+    if (entry !== undefined) this.#entries.expect(sha256(state), entry, now, now + LOGIN_TIME, MOST_LOGINS);
     return ok({ address: address.value, cookie });
   }
 
-  /** The provider's answer. Each login is used up by its first answer, good or not. */
+  /**
+   * The provider's answer. Each login is used up by its first answer, good or not. Of a login for a resource the
+   * `cookie` is the code to enter with.
+   */
   async finish(
     { code, state, cookie }: { readonly code: string; readonly state: string; readonly cookie: string },
     now: number,
-  ): Promise<Result<{ cookie: string; returnTo: string; endsAt: number }, Refusal>> {
+  ): Promise<Result<FinishedLogin, Refusal>> {
+    const entry = this.#entries.take(sha256(state));
     const login = this.#sql
       .exec<LoginRow>("DELETE FROM console_logins WHERE state = ? RETURNING *", sha256(state))
       .toArray()[0];
@@ -160,7 +180,8 @@ export class ConsoleSessions {
     const { principal, issuedAt, expiresAt } = verified.value;
     const fresh = secret();
     const endsAt = now + SESSION_TIME;
-    this.#host.record({ type: "console_login", principal });
+    const what = entry === undefined ? {} : { resource: entry.resource };
+    this.#host.record({ type: "console_login", principal, ...what });
     this.#host.seen(principal, issuedAt);
     this.#sql.exec("DELETE FROM console_sessions WHERE ends_at < ?", now);
     this.#sql.exec(
@@ -175,12 +196,54 @@ export class ConsoleSessions {
       endsAt,
       tokens.value.refreshToken ?? null,
     );
-    return ok({ cookie: fresh, returnTo: login.return_to, endsAt });
+    if (entry === undefined) return ok({ cookie: fresh, returnTo: login.return_to, endsAt });
+    this.#entries.prune();
+    this.#entries.made(sha256(fresh), entry, now);
+    return ok({ cookie: fresh, returnTo: entry.returnTo, endsAt, resource: entry.resource });
+  }
+
+  /** Trades a code and the secret of the browser that began for a cookie on the resource's origin. */
+  enter(
+    { resource, code, proof }: { readonly resource: string; readonly code: string; readonly proof: string },
+    now: number,
+  ): Result<{ cookie: string; endsAt: number }, Refusal> {
+    const id = sha256(code);
+    const cookie = secret();
+    const row = this.#row(id);
+    const entered = this.#entries.enter(id, resource, proof, sha256(cookie), now);
+    if (entered === "refused") this.#end(id);
+    if (entered !== "entered" || row === undefined) {
+      return err(refusal("token_invalid", "this login was not begun here, or has expired"));
+    }
+    this.#sql.exec("UPDATE console_sessions SET id = ? WHERE id = ?", sha256(cookie), id);
+    return ok({ cookie, endsAt: row.ends_at });
+  }
+
+  /** The token that a request with this cookie on a resource's origin counts as. */
+  async admitTo(resource: string, cookie: string, now: number): Promise<Result<VerifiedToken, Refusal>> {
+    const id = sha256(cookie);
+    if (!this.#entries.entered(id, resource)) return err(LOGGED_OUT);
+    const browser = await this.admitById(id, false, now);
+    if (!browser.ok) return browser;
+    const { token } = browser.value;
+    return ok({ ...token, resources: [resource], ...this.#entries.token(id, token.expiresAt, now) });
+  }
+
+  /** Logs a browser out of a resource's origin. Identifier of the token that it had; undefined for none. */
+  leave(resource: string, cookie: string): string | undefined {
+    const id = sha256(cookie);
+    if (!this.#entries.entered(id, resource)) return undefined;
+    const token = this.#entries.lastToken(id);
+    this.#end(id);
+    return token;
   }
 
   /** Who a cookie stands for now. `changing`: a request that changes something. */
   admit(cookie: string, changing: boolean, now: number): Promise<Result<Browser, Refusal>> {
-    return this.admitById(sha256(cookie), changing, now);
+    const id = sha256(cookie);
+    // The cookie of a resource's origin, or a code for one, is none of the console's.
+    if (this.#entries.has(id)) return Promise.resolve(err(LOGGED_OUT));
+    return this.admitById(id, changing, now);
   }
 
   async admitById(id: string, changing: boolean, now: number): Promise<Result<Browser, Refusal>> {
@@ -213,6 +276,7 @@ export class ConsoleSessions {
   }
 
   #end(id: string): void {
+    this.#entries.forget(id);
     this.#sql.exec("DELETE FROM console_sessions WHERE id = ?", id);
   }
 

@@ -29,7 +29,8 @@ import { identifier } from "../identifiers.ts";
 import type { ReviewedApproval, Verdict } from "./approval-desk.ts";
 import type { ConfigVersion, Files } from "./config-history.ts";
 import type { ConnectorKey } from "./connectors.ts";
-import type { Browser } from "./console-sessions.ts";
+import type { Browser, FinishedLogin } from "./console-sessions.ts";
+import type { Entry } from "./resource-entries.ts";
 import type { FileChange } from "./file-changes.ts";
 import type { ExchangeContext, Issued } from "./identity.ts";
 import type { KeyStatus } from "./keys.ts";
@@ -178,15 +179,16 @@ export class ControlObject extends DurableObject<Bindings> {
   beginConsoleLogin(
     issuer: string | undefined,
     returnTo: string,
+    entry?: Entry,
   ): Promise<Result<{ address: string; cookie: string }, Refusal>> {
-    return this.#parts.browsers.begin(issuer, returnTo, Date.now());
+    return this.#parts.browsers.begin(issuer, returnTo, Date.now(), entry);
   }
 
   finishConsoleLogin(answer: {
     readonly code: string;
     readonly state: string;
     readonly cookie: string;
-  }): Promise<Result<{ cookie: string; returnTo: string; endsAt: number }, Refusal>> {
+  }): Promise<Result<FinishedLogin, Refusal>> {
     return this.#parts.browsers.finish(answer, Date.now());
   }
 
@@ -196,6 +198,23 @@ export class ControlObject extends DurableObject<Bindings> {
 
   endConsoleSession(cookie: string): void {
     this.#parts.browsers.end(cookie);
+  }
+
+  enterResource(
+    resource: string,
+    code: string,
+    proof: string,
+  ): Result<{ cookie: string; endsAt: number }, Refusal> {
+    return this.#parts.browsers.enter({ resource, code, proof }, Date.now());
+  }
+
+  admitToResource(resource: string, cookie: string): Promise<Result<VerifiedToken, Refusal>> {
+    return this.#parts.browsers.admitTo(resource, cookie, Date.now());
+  }
+
+  /** Identifier of the token whose session is to end with it. */
+  leaveResource(resource: string, cookie: string): string | undefined {
+    return this.#parts.browsers.leave(resource, cookie);
   }
 
   /** RFC 8693: a token of a configured issuer, or of ours, for one of ours. `form` is the request's body. */

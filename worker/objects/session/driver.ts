@@ -143,6 +143,7 @@ export type RequestDriver = SessionDriver & {
   /**
    * @param target the request's path and query below the resource, as the client wrote them
    * @param grant the session's grant, with what this one request says about waiting and its reason
+   * @param origin the resource's own origin, where the client is a browser that speaks to it there
    */
-  request(request: Request, target: string, grant: Grant): Promise<Response>;
+  request(request: Request, target: string, grant: Grant, origin?: string): Promise<Response>;
 };

@@ -53,6 +53,8 @@ type Pending = {
   body: ReadableStream<Uint8Array> | Uint8Array | undefined;
   readonly contentLength: number | null;
   readonly async: boolean;
+  /** The resource's own origin, where the client is a browser that speaks to it there. */
+  readonly origin: string | undefined;
 };
 
 type Waiting = {
@@ -134,7 +136,7 @@ export class HttpDriver implements RequestDriver {
 
   // One request.
 
-  async request(request: Request, target: string, grant: Grant): Promise<Response> {
+  async request(request: Request, target: string, grant: Grant, origin?: string): Promise<Response> {
     // The address says which protocol the client speaks; another one would be answered in words it does not know.
     if (request.headers.get(AREA_HEADER) !== this.#dialect.prefix) {
       const { resource } = this.#host.grant;
@@ -146,7 +148,7 @@ export class HttpDriver implements RequestDriver {
     try {
       const started = await this.#start();
       if (!started.ok) return this.#dialect.refuse(started.error, undefined);
-      return await this.#handle(request, target, grant, started.value);
+      return await this.#handle(request, target, grant, started.value, origin);
     } finally {
       this.#active--;
     }
@@ -163,7 +165,13 @@ export class HttpDriver implements RequestDriver {
     return this.#started;
   }
 
-  async #handle(request: Request, target: string, grant: Grant, identity: string): Promise<Response> {
+  async #handle(
+    request: Request,
+    target: string,
+    grant: Grant,
+    identity: string,
+    origin: string | undefined,
+  ): Promise<Response> {
     const id = this.#next++;
     const parsed = parseRequest(request, target);
     if (!parsed.ok) {
@@ -192,6 +200,7 @@ export class HttpDriver implements RequestDriver {
       body: parsed.value.hasBody && request.body !== null ? request.body : undefined,
       contentLength: contentLength(request),
       async: /(?:^|[,;\s])respond-async(?:$|[,;\s])/i.test(request.headers.get("prefer") ?? ""),
+      origin,
     };
     try {
       const answer = await this.#decide(pending, identity, keep);
@@ -455,7 +464,11 @@ export class HttpDriver implements RequestDriver {
     const { resource } = this.#host;
     const principal = this.#dialect.principal?.(this.#host);
     const protocols = headerOf(request.headers, "sec-websocket-protocol");
-    const headers: HeaderField[] = [...this.#dialect.outgoing(request, this.#host, identity)];
+    const headers: HeaderField[] = [
+      ...this.#dialect.outgoing(request, this.#host, identity),
+      // Where the browser sees the service: what it compares an Origin with, and makes its links of.
+      ...forwarded(pending.origin),
+    ];
     return {
       protocol: this.#dialect.protocol,
       resource: resource.name,
@@ -472,16 +485,17 @@ export class HttpDriver implements RequestDriver {
 
   async #answer(
     pending: Pending,
-    head: HttpHead,
+    received: HttpHead,
     exchange: HttpExchange,
     logs: Logs,
   ): Promise<Result<Response, Refusal>> {
     const host = this.#host;
-    const { id, request } = pending;
+    const { id, request, origin } = pending;
+    const head = atHome(received, origin);
     logs.status = head.status;
     const plan: Result<AnswerPlan, Refusal> =
       head.status === 101 ? ok({}) : this.#dialect.answer(request, head, host);
-    const prefix = `${this.#dialect.prefix}/${host.resource.name}`;
+    const prefix = origin === undefined ? `${this.#dialect.prefix}/${host.resource.name}` : "";
     const masked = plan.ok && plan.value.filter !== undefined;
     const fields = plan.ok ? responseHeaders(head.headers, prefix, masked) : plan;
     if (!plan.ok || !fields.ok) {
@@ -494,7 +508,7 @@ export class HttpDriver implements RequestDriver {
     }
     const headers = new Headers();
     for (const [name, value] of fields.value) headers.append(name, value);
-    guard(headers, masked);
+    guard(headers, masked, origin !== undefined);
     if (head.location !== undefined)
       headers.set("location", head.location.same ? prefix + head.location.target : head.location.target);
     const recordHead = (): void =>
@@ -669,14 +683,35 @@ function refusalOf(outcome: ApprovalOutcome): Refusal | undefined {
   }
 }
 
+/** The origin that the browser sees, for a service that knows itself by another. */
+function forwarded(origin: string | undefined): readonly HeaderField[] {
+  if (origin === undefined) return [];
+  const { protocol, host } = new URL(origin);
+  return [
+    ["x-forwarded-host", host],
+    ["x-forwarded-proto", protocol.slice(0, -1)],
+  ];
+}
+
+/** A redirect to the origin that the service was told it has is one to itself. */
+function atHome(head: HttpHead, origin: string | undefined): HttpHead {
+  if (origin === undefined || head.location === undefined || head.location.same) return head;
+  const url = URL.parse(head.location.target);
+  if (url?.origin !== origin || url.username !== "" || url.password !== "") return head;
+  return { ...head, location: { same: true, target: url.pathname + url.search + url.hash } };
+}
+
 /**
- * The answer is the service's, the origin is ours: no script of it may run there, and no cache that others use
+ * The answer is the service's: where the origin is ours, no script of it may run there; and no cache that others use
  * may keep what this principal was given.
  */
-function guard(headers: Headers, masked: boolean): void {
-  headers.append("content-security-policy", "sandbox");
-  headers.set("x-content-type-options", "nosniff");
-  headers.append("vary", "authorization");
+function guard(headers: Headers, masked: boolean, ownOrigin: boolean): void {
+  if (ownOrigin) headers.append("vary", "cookie");
+  else {
+    headers.append("content-security-policy", "sandbox");
+    headers.set("x-content-type-options", "nosniff");
+    headers.append("vary", "authorization");
+  }
   if (masked) {
     headers.set("cache-control", "no-store");
     return;

@@ -26,6 +26,9 @@ import { CLIENT, CONNECTOR, Session } from "./session.ts";
 /** Path and query of a request below its resource, as the client wrote them, percent-encoded as a whole. */
 export const TARGET_HEADER = "sally-target";
 
+/** The resource's own origin, where a browser speaks to it there; never taken from outside. */
+export const OWN_ORIGIN_HEADER = "sally-own-origin";
+
 export class SessionObject extends DurableObject<Bindings> {
   readonly #session: Session;
   readonly #admission = new Admission((token) => attempt(controlOf(this.env).admit(token, undefined)));
@@ -62,7 +65,8 @@ export class SessionObject extends DurableObject<Bindings> {
       const { resource } = grant.value;
       return problemResponse(refusal("resource_unknown", `there is no HTTP resource ${resource}`));
     }
-    return driver.request(request, decodeURIComponent(target), grant.value);
+    const origin = headers.get(OWN_ORIGIN_HEADER) ?? undefined;
+    return driver.request(request, decodeURIComponent(target), grant.value, origin);
   }
 
   async #acceptClient(request: Request): Promise<Response> {

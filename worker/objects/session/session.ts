@@ -226,6 +226,8 @@ export class Session implements SessionHost {
   }
 
   async #start(details: EventBody): Promise<Result<void, Refusal>> {
+    // Requests that come back to a session which was put out of memory find it started.
+    if (this.phase === "started") return ok(undefined);
     const { session, principal, actors, tasks, resource } = this.grant;
     const { protocol } = this.resource;
     if (this.standing.budgeted && this.#driver?.reserves !== true) {
