@@ -130,7 +130,7 @@ async function main(): Promise<void> {
     const answer = {
       gateway: gateway.url,
       issuer: oidc.issuer,
-      resources: ["shop-db", "web-1", "orders-api"],
+      resources: ["shop-db", "web-1", "orders-api", "prod"],
       env: environment,
       tokens,
     };

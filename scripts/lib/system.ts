@@ -8,6 +8,7 @@ import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path";
 import { buildGateway } from "../build/gateway.ts";
 import type { BuiltWorker } from "../build/worker.ts";
+import { startKubernetes } from "../demo/kubernetes/server.ts";
 import { SHOP_ROLE, createShop } from "../demo/shop.ts";
 import { startConnector } from "./connector.ts";
 import { type Gateway, type GatewayOptions, startGateway } from "./gateway.ts";
@@ -47,7 +48,7 @@ export type SystemOptions = {
   readonly postgres?: { readonly server: Postgres; readonly shopPassword: string };
   /** Files of the gateway's first configuration by path; default: scripts/demo/config. */
   readonly configuration?: (values: { readonly issuer: string }) => Promise<Record<string, string>>;
-  /** Resources that the connector serves beside `shop-db`, `web-1` and `orders-api`, as in its configuration file. */
+  /** Resources that the connector serves beside the demo's own, as in its configuration file. */
   readonly resources?: (postgres: Postgres, passwordFile: string) => Record<string, unknown>;
   /** Databases to create beside `shop`, empty, owned by `SHOP_ROLE`. */
   readonly databases?: readonly string[];
@@ -138,6 +139,14 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     const orders = await startOrdersApi(join(directory, "orders-api-key"));
     stops.push(() => orders.stop());
 
+    progress("starting the Kubernetes API server");
+    const kubernetes = await startKubernetes();
+    stops.push(() => kubernetes.stop());
+    const clusterAuthority = join(directory, "prod-ca.pem");
+    const clusterToken = join(directory, "prod-token");
+    await writeFile(clusterAuthority, kubernetes.ca);
+    await writeFile(clusterToken, kubernetes.token, { mode: 0o600 });
+
     progress("starting the identity provider");
     const oidc = await startOidc({
       keyFile: join(directory, "oidc.json"),
@@ -183,6 +192,13 @@ export async function startSystem(options: SystemOptions): Promise<System> {
             protocol: "http",
             address: `http://127.0.0.1:${orders.port}`,
             credential: { header: { name: "x-api-key", value: `file:${orders.keyFile}` } },
+          },
+          prod: {
+            protocol: "kubernetes",
+            address: kubernetes.url,
+            ca: clusterAuthority,
+            token: `file:${clusterToken}`,
+            impersonate: { user: "name" },
           },
           ...options.resources?.(postgres, passwordFile),
         },

@@ -1,9 +1,7 @@
 /** The audit log: audit.k8s.io/v1 Events at the level Metadata, as the real server writes them. */
 import { randomUUID } from "node:crypto";
 import type { Authenticated } from "./authorization.ts";
-import type { Target } from "./request.ts";
-
-export type AuditUser = { readonly username: string; readonly groups: readonly string[] };
+import type { Target, User } from "./request.ts";
 
 export type AuditEvent = {
   readonly kind: "Event";
@@ -13,8 +11,8 @@ export type AuditEvent = {
   readonly stage: "ResponseStarted" | "ResponseComplete";
   readonly requestURI: string;
   readonly verb: string;
-  readonly user: AuditUser;
-  readonly impersonatedUser?: AuditUser;
+  readonly user: User;
+  readonly impersonatedUser?: User;
   readonly userAgent?: string;
   readonly objectRef?: Readonly<Record<string, string>>;
   readonly responseStatus: { readonly code: number };

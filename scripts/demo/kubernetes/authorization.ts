@@ -27,6 +27,7 @@ export type Authenticated = {
 };
 
 const MASTERS = "system:masters";
+const EXTRA = "impersonate-extra-";
 
 /** Throws a StatusError (401, 403). */
 export function authenticate(request: IncomingMessage, token: string, holder: User): Authenticated {
@@ -35,16 +36,29 @@ export function authenticate(request: IncomingMessage, token: string, holder: Us
   if (!sameText(given, token)) throw new StatusError(401, "Unauthorized", "Unauthorized");
   const username = headers["impersonate-user"]?.[0];
   const groups = headers["impersonate-group"];
-  const others = Object.keys(headers).some(
-    (name) => name === "impersonate-uid" || name.startsWith("impersonate-extra-"),
+  const extra = Object.fromEntries(
+    Object.entries(headers)
+      .filter(([name]) => name.startsWith(EXTRA))
+      .map(([name, values = []]) => [decodeURIComponent(name.slice(EXTRA.length)), values.map(fromHeader)]),
   );
   if (username === undefined) {
-    if (groups === undefined && !others) return { user: withAuthenticated(holder), impersonator: undefined };
+    const others = groups !== undefined || headers["impersonate-uid"] !== undefined;
+    if (!others && Object.keys(extra).length === 0)
+      return { user: withAuthenticated(holder), impersonator: undefined };
     const why = "requested impersonation of groups without impersonating a user";
     throw new StatusError(500, "InternalError", `Internal error occurred: ${why}`);
   }
-  const user = { username, groups: groups ?? [] };
+  const user = {
+    username: fromHeader(username),
+    groups: (groups ?? []).map(fromHeader),
+    ...(Object.keys(extra).length === 0 ? {} : { extra }),
+  };
   return { user: withAuthenticated(user), impersonator: withAuthenticated(holder) };
+}
+
+/** UTF-8, of which Node makes one character a byte. */
+function fromHeader(value: string): string {
+  return Buffer.from(value, "latin1").toString("utf8");
 }
 
 function withAuthenticated(user: User): User {

@@ -6,8 +6,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import type { Readable, Writable } from "node:stream";
+import { join, resolve } from "node:path";
+import { PassThrough, Readable, type Writable } from "node:stream";
 import { type Image, imageNamed } from "./images.ts";
 import type { ContainerSpec } from "./objects.ts";
 
@@ -20,6 +20,8 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const LOG_BYTES = 4 << 20;
 
 const SCRIPT = ["/usr/bin/script", "/bin/script"].find((path) => existsSync(path));
+/** So that nothing outlives this process, however it ends (Linux). */
+const SETPRIV = ["/usr/bin/setpriv", "/bin/setpriv"].find((path) => existsSync(path));
 
 export type LogLine = { readonly at: number; readonly text: string };
 
@@ -184,9 +186,13 @@ const UNDER_TERMINAL = 'tty > "$SALLY_TTY_FILE"; unset SALLY_TTY_FILE; exec "$@"
 function startChild(command: readonly string[], { tty, directory, env }: ChildOptions): Process {
   const terminal = tty && SCRIPT !== undefined;
   const [program = "", ...args] = command;
+  if (!isProgram(program, directory)) return notStarted(program);
   const ttyFile = join(directory, `tmp/.tty-${Math.random().toString(36).slice(2)}`);
   const quoted = ["sh", "-c", UNDER_TERMINAL, "sh", ...command].map(shellQuote).join(" ");
-  const child = spawn(terminal ? SCRIPT : program, terminal ? ["-qefc", quoted, "/dev/null"] : args, {
+  const run = terminal ? [SCRIPT, "-qefc", quoted, "/dev/null"] : [program, ...args];
+  const [first = "", ...others] =
+    SETPRIV === undefined ? run : [SETPRIV, "--pdeathsig", "KILL", "--", ...run];
+  const child = spawn(first, others, {
     cwd: directory,
     env: terminal ? { ...env, SHELL: "/bin/sh", SALLY_TTY_FILE: ttyFile } : env,
     // A group of its own, so that all that it started ends with it.
@@ -200,7 +206,7 @@ function startChild(command: readonly string[], { tty, directory, env }: ChildOp
     stdin: child.stdin,
     stdout: child.stdout,
     stderr: tty ? undefined : child.stderr,
-    exited: exitOf(child, program),
+    exited: exitOf(child),
     resize: (columns, rows) => {
       if (!terminal || !Number.isInteger(columns) || !Number.isInteger(rows)) return;
       const resize =
@@ -214,12 +220,28 @@ function startChild(command: readonly string[], { tty, directory, env }: ChildOp
   };
 }
 
-function exitOf(child: ChildProcess, program: string): Promise<Exit> {
+function isProgram(name: string, directory: string): boolean {
+  const places = name.includes("/")
+    ? [resolve(directory, name)]
+    : PATH.split(":").map((each) => join(each, name));
+  return name !== "" && places.some((path) => existsSync(path));
+}
+
+function notStarted(program: string): Process {
+  const problem = `exec: "${program}": executable file not found in $PATH: unknown`;
+  return {
+    stdin: new PassThrough().resume(),
+    stdout: Readable.from([]),
+    stderr: undefined,
+    exited: Promise.resolve({ code: 127, signal: undefined, problem }),
+    resize: () => undefined,
+    kill: () => undefined,
+  };
+}
+
+function exitOf(child: ChildProcess): Promise<Exit> {
   return new Promise((resolve) => {
-    child.once("error", () => {
-      const problem = `exec: "${program}": executable file not found in $PATH: unknown`;
-      resolve({ code: 127, signal: undefined, problem });
-    });
+    child.once("error", ({ message }) => resolve({ code: 127, signal: undefined, problem: message }));
     // All that it wrote has been read by then.
     child.once("close", (code, signal) => resolve({ code: code ?? 137, signal: signal ?? undefined }));
   });

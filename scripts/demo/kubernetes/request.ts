@@ -1,7 +1,11 @@
 /** What a request to the API is about, as k8s.io/apiserver derives it. */
 import { type Kind, findKind } from "./kinds.ts";
 
-export type User = { readonly username: string; readonly groups: readonly string[]; readonly uid?: string };
+export type User = {
+  readonly username: string;
+  readonly groups: readonly string[];
+  readonly extra?: Readonly<Record<string, readonly string[]>>;
+};
 
 export type Target = {
   readonly kind: Kind;

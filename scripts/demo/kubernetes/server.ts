@@ -56,8 +56,12 @@ const CONNECTOR: User = {
   groups: ["system:masters"],
 };
 
-/** The groups of the demo's users. */
-const BINDINGS: Bindings = { dba: "admin", engineers: "admin", agents: "view" };
+/** The groups of the demo's users, as the connector names them to the cluster. */
+const BINDINGS: Bindings = {
+  "sallyport:dba": "admin",
+  "sallyport:engineers": "admin",
+  "sallyport:agents": "view",
+};
 
 /** Starts the server on the loopback interface, with the shop in it. */
 export async function startKubernetes(options: KubernetesOptions = {}): Promise<Kubernetes> {

@@ -141,7 +141,7 @@ for (const { kind, name, skip } of CASES) {
     });
 
     it("acts as whom it is told to, and says so in its audit log", async () => {
-      const asAgent = ["--as", "eve@example.com", "--as-group", "agents"];
+      const asAgent = ["--as", "eve@example.com", "--as-group", "sallyport:agents"];
       expect((await subject.kubectl(["get", "pods", ...asAgent])).stderr).not.toContain("forbidden");
       expect((await subject.kubectl(["auth", "can-i", "delete", "pods", ...asAgent])).stdout).toBe("no\n");
       expect((await subject.kubectl(["auth", "can-i", "list", "pods", ...asAgent])).stdout).toBe("yes\n");
@@ -152,7 +152,10 @@ for (const { kind, name, skip } of CASES) {
         expect.objectContaining({
           verb: "list",
           user: expect.objectContaining({ username: "system:serviceaccount:kube-system:sallyport" }),
-          impersonatedUser: { username: "eve@example.com", groups: ["agents", "system:authenticated"] },
+          impersonatedUser: {
+            username: "eve@example.com",
+            groups: ["sallyport:agents", "system:authenticated"],
+          },
           objectRef: expect.objectContaining({ resource: "secrets", namespace: "shop" }),
           responseStatus: expect.objectContaining({ code: 403 }),
         }),
@@ -184,6 +187,18 @@ describe("the demo's Kubernetes API server's pods", () => {
     const ran = await subject.kubectl(["exec", "-i", "deploy/orders-api", "--", ...command], "typed\n");
     expect(ran).toMatchObject({ code: 3, stdout: "typed\n" });
     expect(ran.stderr).toContain("oops\n");
+    const unknown = await subject.kubectl(["exec", "deploy/orders-api", "--", "no-such-program"]);
+    expect(unknown.stderr).toContain("executable file not found in $PATH");
+  });
+
+  it("start with what they are told to run, and end as it ends", async () => {
+    const command = ["--image=busybox", "--restart=Never", "--", "sh", "-c", "echo one; exit 4"];
+    expect(await subject.kubectl(["run", "ends", ...command])).toMatchObject({ code: 0 });
+    const phase = "--for=jsonpath={.status.phase}=Failed";
+    expect(await subject.kubectl(["wait", phase, "pod/ends", "--timeout=40s"])).toMatchObject({ code: 0 });
+    expect((await subject.kubectl(["logs", "ends"])).stdout).toBe("one\n");
+    const code = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
+    expect((await subject.kubectl(["get", "pod", "ends", "-o", code])).stdout).toBe("4");
   });
 });
 

@@ -15,7 +15,8 @@ export type TestCluster = Omit<Kubernetes, "port"> & {
 /**
  * `real` is a kube-apiserver with etcd, whose pods are objects only; it fails with the reason where there is none
  * (`missingForReal`). `typescript` is the demo's server, which has pods to run commands in. Both have the namespaces
- * `shop` and `payments`, the Secret `shop/database-credentials`, and the groups dba, engineers and agents bound.
+ * `shop` and `payments`, the Secret `shop/database-credentials`, and roles for the groups sallyport:dba,
+ * sallyport:engineers and sallyport:agents.
  */
 export async function startCluster({ kind }: { readonly kind: ClusterKind }): Promise<TestCluster> {
   const server = kind === "real" ? await startRealCluster() : await startKubernetes();

@@ -32,7 +32,11 @@ const AUDIT_POLICY = {
  * What the groups of the demo's users may do in the cluster. A controller that does not run here would make the role
  * `view` of this one.
  */
-const BINDINGS = { dba: "cluster-admin", engineers: "cluster-admin", agents: "system:aggregate-to-view" };
+const BINDINGS = {
+  dba: "cluster-admin",
+  engineers: "cluster-admin",
+  agents: "system:aggregate-to-view",
+};
 
 export async function startRealCluster(): Promise<Omit<Kubernetes, "port">> {
   const [etcd, apiserver] = [findEtcd(), findProgram("kube-apiserver")];
@@ -154,7 +158,7 @@ async function fill(ask: Ask): Promise<void> {
     await create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
       metadata: { name: `demo-${group}` },
       roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: role },
-      subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "Group", name: group }],
+      subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "Group", name: `sallyport:${group}` }],
     });
   }
   const password = "correct-horse-battery-staple";
