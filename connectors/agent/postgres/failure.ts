@@ -5,6 +5,7 @@
 import type { CloseReason } from "../../lib/tunnel-socket.ts";
 import type { ConnectFailure } from "./connect.ts";
 import type { LoginFailure } from "./login.ts";
+import { openFailure } from "../open-failure.ts";
 
 export type OpenFailure =
   | { readonly step: "credential"; readonly detail: string }
@@ -24,15 +25,8 @@ const SAFE: Readonly<Record<string, string>> = {
 export function closeReason(resource: string, failure: OpenFailure): CloseReason {
   switch (failure.step) {
     case "credential":
-      return {
-        code: "upstream_login_failed",
-        message: `the connector has no usable credential for ${resource}`,
-      };
     case "network":
-      return {
-        code: "upstream_unreachable",
-        message: `the connector cannot reach the database of ${resource}`,
-      };
+      return openFailure(failure.step, resource, "the database");
     case "tls":
       return {
         code: "upstream_unreachable",

@@ -11,6 +11,7 @@ import { signCertificate } from "./certificate.ts";
 import { type ClientFailure, type Forwarded, SshClient } from "./client.ts";
 import type { Address, SshConfig, SshLogin } from "./config.ts";
 import { HostKeyCheck } from "./host-key.ts";
+import { openFailure } from "../open-failure.ts";
 import { type PrivateKey, certificateIdentity, keyIdentity, readPrivateKey } from "./identity.ts";
 
 export type LoginFailure =
@@ -189,15 +190,8 @@ async function privateKey(
 export function closeReason(resource: string, failure: LoginFailure): CloseReason {
   switch (failure.step) {
     case "credential":
-      return {
-        code: "upstream_login_failed",
-        message: `the connector has no usable credential for ${resource}`,
-      };
     case "network":
-      return {
-        code: "upstream_unreachable",
-        message: `the connector cannot reach the server of ${resource}`,
-      };
+      return openFailure(failure.step, resource, "the server");
     case "jump":
       return {
         code: "upstream_unreachable",

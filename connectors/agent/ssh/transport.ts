@@ -6,7 +6,7 @@ import type { Duplex } from "node:stream";
 import kex from "ssh2/lib/protocol/kex.js";
 import Protocol from "ssh2/lib/protocol/Protocol.js";
 import protocolUtils from "ssh2/lib/protocol/utils.js";
-import { LIMITS } from "../../../wire/limits.ts";
+import { PacketSender } from "../../../wire/ssh/packet-sender.ts";
 
 const KEXINIT = 20;
 const NEWKEYS = 21;
@@ -48,9 +48,9 @@ export class ClientTransport {
   readonly #stream: Duplex;
   readonly #events: ClientTransportEvents;
   readonly #protocol: Protocol;
+  readonly #sender: PacketSender<Buffer>;
   #over = false;
   #exchanges = 0;
-  #sinceRekey = 0;
   #hostKeyRefused = false;
 
   /**
@@ -77,11 +77,13 @@ export class ClientTransport {
       onWrite: (data) => void stream.write(data),
       onError: (error) => this.#fail(this.#hostKeyRefused ? "host_key" : error.message),
       onHandshakeComplete: () => {
-        this.#sinceRekey = 0;
+        this.#sender.exchanged();
         this.#exchanges += 1;
         if (this.#exchanges === 1) events.ready();
       },
     });
+    const protocol = this.#protocol;
+    this.#sender = new PacketSender(protocol, (packet) => void protocolUtils.sendPacket(protocol, packet));
     this.#protocol._onPayload = (payload) => this.#payload(payload);
     stream.on("data", (data: Buffer) => this.#receive(data));
     stream.on("error", (error) => this.#fail(error.message));
@@ -103,19 +105,12 @@ export class ClientTransport {
   }
 
   send(payload: Uint8Array): void {
-    if (this.#over) return;
-    this.#sinceRekey += payload.length;
-    const writer = this.#protocol._packetRW.write;
-    const start = writer.allocStart;
-    const packet = writer.alloc(payload.length);
-    packet.set(payload, start);
-    protocolUtils.sendPacket(this.#protocol, writer.finalize(packet));
-    if (this.#sinceRekey > LIMITS.ssh.rekey && this.#protocol._kexinit === undefined) this.#protocol.rekey();
+    if (!this.#over) this.#sender.send(payload);
   }
 
   close(): void {
     this.#over = true;
-    this.#protocol.cleanup();
+    this.#sender.close();
     this.#stream.destroy();
   }
 

@@ -145,13 +145,28 @@ describe("everything else an agent could try", () => {
     expect([old.code === 0, await exists(join(directory, "stolen"))]).toEqual([false, false]);
   });
 
-  it("agent forwarding and X11 are refused with a word about it", async () => {
-    const ran = await dba.run(
-      "ssh",
-      ["-o", "ForwardAgent=yes", "-A", "web-1", "echo ${SSH_AUTH_SOCK:-none}"],
-      { env: { SSH_AUTH_SOCK: "" } },
-    );
-    expect(ran.text).toBe("none\n");
+  it("is told that its agent stays where it is, and no agent is there", async () => {
+    // A real agent: without one, ssh asks for nothing.
+    const socket = fresh("agent");
+    const running = dba.start("ssh-agent", ["-D", "-a", socket]);
+    try {
+      await expect.poll(() => exists(socket), { timeout: 20_000 }).toBe(true);
+      const ran = await dba.run("ssh", ["-A", "web-1", "echo ${SSH_AUTH_SOCK:-none}"], {
+        env: { SSH_AUTH_SOCK: socket },
+      });
+      expect([ran.code, ran.text]).toEqual([0, "none\n"]);
+      expect(ran.stderr).toContain("sally: agent forwarding is refused: a key in your agent");
+    } finally {
+      running.kill();
+    }
+  });
+
+  it("is told that there is no X11, and the program sees no display", async () => {
+    const ran = await dba.run("ssh", ["-Y", "web-1", "echo ${DISPLAY:-none}"], {
+      env: { DISPLAY: "127.0.0.1:99" },
+    });
+    expect([ran.code, ran.text]).toEqual([0, "none\n"]);
+    expect(ran.stderr).toContain("sally: X11 forwarding is refused");
   });
 });
 
@@ -223,6 +238,34 @@ describe("a recorded terminal", () => {
     expect(JSON.parse(old.stdout.split("\n")[0] ?? "")).toMatchObject({ version: 2 });
     const listing = await stack.sally("reviewer-b", ["sessions", "play", id]);
     expect(listing.stdout).toContain("exit 4");
+  });
+});
+
+describe("watching a session", () => {
+  it("shows what is printed while it is printed, to whom may watch and to nobody else, until it is killed", async () => {
+    const marker = `marker-${randomUUID()}`;
+    const child = dba.start("ssh", [
+      "-F",
+      dba.configFile,
+      "-S",
+      "none",
+      "-tt",
+      "web-1",
+      `echo ${marker}; cat`,
+    ]);
+    const closed = new Promise<number | null>((resolve) => child.once("close", resolve));
+    const { id } = await recordedSession(stack, "reviewer-b", marker);
+    const watching = stack.startSally("reviewer-b", ["sessions", "tail", id]);
+    await watching.waitFor("stdout", new RegExp(marker));
+    const later = `later-${randomUUID()}`;
+    child.stdin?.write(`${later}\n`);
+    await watching.waitFor("stdout", new RegExp(later));
+    expect((await stack.sally("engineer", ["sessions", "tail", id])).code).not.toBe(0);
+    await stack.sally("reviewer-b", ["sessions", "kill", id, "--reason", "seen enough"]);
+    expect(await closed).toBe(255);
+    const watched = await watching.result;
+    expect(watched.code, watched.stderr).toBe(0);
+    expect(watched.stdout + watched.stderr).toContain("seen enough");
   });
 });
 

@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { spawnSync } from "node:child_process";
@@ -98,6 +98,33 @@ describe("ssh with a command", () => {
     await dba.run("ssh", ["-O", "exit", "web-1"]);
     master.kill();
   }, 600_000);
+
+  it("runs beside others over a master, each with its own exit code and output", async () => {
+    const control = join(directory, "concurrent");
+    const options = ["-S", control];
+    const master = dba.start("ssh", ["-F", dba.configFile, ...options, "-M", "-N", "web-1"]);
+    await until(async () => (await dba.run("ssh", [...options, "-O", "check", "web-1"])).code === 0);
+    const times = LONG ? 1_000 : 100;
+    for (let i = 0; i < times; i += 5) {
+      const numbers = Array.from({ length: 5 }, (_, offset) => i + offset);
+      const ran = await Promise.all(
+        numbers.map((n) =>
+          dba.run("ssh", [
+            ...options,
+            "web-1",
+            n % 2 === 0 ? `exit ${n % 100}` : `echo ${n}; exit ${n % 100}`,
+          ]),
+        ),
+      );
+      const expected = numbers.map((n) => [n % 100, n % 2 === 0 ? "" : `${n}\n`]);
+      expect(
+        ran.map(({ code, text }) => [code, text]),
+        ran.map(({ stderr }) => stderr).join(""),
+      ).toEqual(expected);
+    }
+    await dba.run("ssh", [...options, "-O", "exit", "web-1"]);
+    master.kill();
+  }, 900_000);
 
   it("runs in 50 sessions at once", async () => {
     const ran = await Promise.all(
@@ -262,6 +289,35 @@ describe("forwards", () => {
     }
   });
 
+  it("-D carries what an editor fetches, beside the long script that it feeds to a shell", async () => {
+    const server = createServer((request, response) => response.end(`hello ${request.url}`));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", () => resolve()));
+    const { port } = server.address() as AddressInfo;
+    const proxy = await freePort();
+    const child = dba.start("ssh", [
+      ...["-F", dba.configFile, "-S", "none", "-T", "-o", "ExitOnForwardFailure=yes"],
+      ...["-D", `127.0.0.1:${proxy}`, "web-1", "bash"],
+    ]);
+    let out = "";
+    child.stdout?.on("data", (chunk: Buffer) => (out += chunk.toString()));
+    const closed = new Promise<number | null>((resolve) => child.once("close", resolve));
+    try {
+      const lines = Array.from({ length: 3_000 }, (_, index) => `value_${index}='${"x".repeat(60)}'`);
+      child.stdin?.write(`${lines.join("\n")}\necho "listening on=\${#value_2999}="\n`);
+      await until(() => Promise.resolve(out.includes("listening on=60=")));
+      const answers = await Promise.all(
+        Array.from({ length: 5 }, (_, index) => throughSocks(proxy, port, `/${index}`)),
+      );
+      for (const [index, answer] of answers.entries()) expect(answer).toContain(`hello /${index}`);
+      child.stdin?.end("exit 9\n");
+      expect(await closed).toBe(9);
+    } finally {
+      child.kill();
+      server.closeAllConnections();
+      server.close();
+    }
+  }, 60_000);
+
   it("-W joins standard input and output to a port", async () => {
     const server = createServer((_, response) => response.end("hello"));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", () => resolve()));
@@ -280,6 +336,28 @@ describe("forwards", () => {
     expect(ran.stderr).toContain("could not connect");
   });
 });
+
+/** An HTTP request through a SOCKS proxy (RFC 1928), without authentication. */
+function throughSocks(proxy: number, port: number, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port: proxy, host: "127.0.0.1" });
+    let answer = Buffer.alloc(0);
+    let asked = 0;
+    socket.once("error", reject);
+    socket.once("connect", () => socket.write(Uint8Array.of(5, 1, 0)));
+    socket.on("data", (data: Buffer) => {
+      answer = Buffer.concat([answer, data]);
+      if (asked === 0 && answer.length >= 2) {
+        asked = 1;
+        socket.write(Uint8Array.of(5, 1, 0, 1, 127, 0, 0, 1, port >> 8, port & 255));
+      } else if (asked === 1 && answer.length >= 12) {
+        asked = 2;
+        socket.write(`GET ${path} HTTP/1.0\r\n\r\n`);
+      }
+    });
+    socket.once("close", () => resolve(answer.toString("latin1")));
+  });
+}
 
 async function until(done: () => Promise<boolean>): Promise<void> {
   for (let attempt = 0; attempt < 100; attempt++) {

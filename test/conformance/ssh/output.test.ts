@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
 import { testConfiguration } from "../../support/test-system.ts";
 import { makeKey } from "../../../scripts/lib/ssh-keys.ts";
+import { startSshServer } from "../../../scripts/lib/ssh-server.ts";
 import { SshUser, recordedSession, sha256 } from "./client.ts";
 
 const CARD = "4111111111111111";
@@ -16,6 +17,10 @@ const STARS = "*".repeat(16);
 /** A server at which clients choose among login names. */
 const NAMED = "web-named";
 
+/** What the demo has where no sshd is installed. */
+const WITHOUT_SSHD = "web-without-sshd";
+
+let fallback: Awaited<ReturnType<typeof startSshServer>>;
 let naming: Awaited<ReturnType<typeof startNamingServer>>;
 let stack: PrivateStack;
 let engineer: SshUser;
@@ -40,7 +45,7 @@ async function configuration(
     ...files,
     "sallyport.yaml": (files["sallyport.yaml"] ?? "").replace(
       "  web-1:\n",
-      `  ${NAMED}:\n    protocol: ssh\n    connector: demo\n    logins: [deploy, backup, operator]\n  web-1:\n${settings}`,
+      `  ${NAMED}:\n    protocol: ssh\n    connector: demo\n    logins: [deploy, backup, operator]\n  ${WITHOUT_SSHD}:\n    protocol: ssh\n    connector: demo\n  web-1:\n${settings}`,
     ),
     "policies.cedar": `${(files["policies.cedar"] ?? "").replace(held, "")}${MORE}`,
   };
@@ -83,6 +88,7 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "sally-ssh-output-"));
   naming = await startNamingServer();
   await makeKey(join(directory, "client_key"));
+  fallback = await startSshServer({ directory: join(directory, "fallback") });
   stack = await startPrivateStack({
     configuration: (values) => configuration("    detectors: mask\n", values),
     resources: () => ({
@@ -94,6 +100,13 @@ beforeAll(async () => {
         hostKey: naming.hostKey,
         key: `file:${join(directory, "client_key")}`,
       },
+      [WITHOUT_SSHD]: {
+        protocol: "ssh",
+        address: `127.0.0.1:${fallback.port}`,
+        user: fallback.user,
+        hostKey: fallback.hostKey,
+        key: `file:${fallback.keyFile}`,
+      },
     }),
   });
   await stack.system.waitUntilOnline("web-1");
@@ -104,6 +117,7 @@ afterAll(async () => {
   for (const user of [engineer, dba]) await user?.dispose();
   await stack?.stop();
   naming?.stop();
+  await fallback?.stop();
   await rm(directory, { recursive: true, force: true });
 });
 
@@ -225,5 +239,33 @@ describe("login names", () => {
     const ran = await as("operator", "whoami");
     expect([ran.code, ran.text]).toEqual([255, ""]);
     expect(ran.stderr).toContain(`the connector does not log in to ${NAMED} as operator`);
+  });
+});
+
+describe("the demo's own server, for machines without sshd", () => {
+  const on = (...args: string[]): ReturnType<SshUser["run"]> => dba.run("ssh", args);
+
+  it("runs commands with their exit codes, input and both outputs", async () => {
+    await stack.system.waitUntilOnline(WITHOUT_SSHD);
+    const ran = await on(WITHOUT_SSHD, "echo out; echo err >&2; exit 7");
+    expect([ran.code, ran.text, ran.stderr]).toEqual([7, "out\n", "err\n"]);
+    const input = Buffer.from(Array.from({ length: 300_000 }, (_, index) => index % 256));
+    const back = await dba.run("ssh", [WITHOUT_SSHD, "cat"], { input });
+    expect(sha256(back.stdout)).toBe(sha256(input));
+  });
+
+  it("has a terminal", async () => {
+    const ran = await on("-tt", WITHOUT_SSHD, "test -t 0 && echo on-a-terminal; exit 5");
+    expect(ran.text).toContain("on-a-terminal");
+    expect(ran.code).toBe(5);
+  });
+
+  it("transfers files", async () => {
+    const source = join(directory, "fallback-source");
+    await writeFile(source, "over the demo's server\n");
+    const copy = join(directory, "fallback-copy");
+    const copied = await dba.run("scp", [`${WITHOUT_SSHD}:${source}`, copy]);
+    expect(copied.code, copied.stderr).toBe(0);
+    expect(await readFile(copy, "utf8")).toBe("over the demo's server\n");
   });
 });

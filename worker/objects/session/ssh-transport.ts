@@ -13,6 +13,7 @@ import kex from "ssh2/lib/protocol/kex.js";
 import Protocol, { type Ssh2HostKey, type Ssh2Negotiated } from "ssh2/lib/protocol/Protocol.js";
 import protocolUtils from "ssh2/lib/protocol/utils.js";
 import { LIMITS } from "../../../wire/limits.ts";
+import { PacketSender } from "../../../wire/ssh/packet-sender.ts";
 import { HOST_KEY_TYPE, type SshHostKey, hostKeyBlob } from "../../identity/ssh-host-key.ts";
 
 export const SSH_ALGORITHMS = {
@@ -48,11 +49,11 @@ export type SshTransportEvents = {
 export class SshTransport {
   readonly #events: SshTransportEvents;
   readonly #protocol: Protocol;
+  readonly #sender: PacketSender<Buffer>;
   #authenticated = false;
   #over = false;
   #exchanges = 0;
   #bytes = 0;
-  #sinceRekey = 0;
 
   constructor(hostKey: SshHostKey, events: SshTransportEvents) {
     this.#events = events;
@@ -72,10 +73,12 @@ export class SshTransport {
       onError: (error) => this.#fail(error.message),
       onHandshakeComplete: (negotiated) => {
         this.#exchanges += 1;
-        this.#sinceRekey = 0;
+        this.#sender.exchanged();
         if (this.#exchanges === 1) events.negotiated(negotiated);
       },
     });
+    const protocol = this.#protocol;
+    this.#sender = new PacketSender(protocol, (packet) => void protocolUtils.sendPacket(protocol, packet));
     this.#protocol._onPayload = (payload) => this.#payload(payload);
     this.#protocol.start();
   }
@@ -106,19 +109,12 @@ export class SshTransport {
   }
 
   send(payload: Uint8Array): void {
-    if (this.#over) return;
-    this.#sinceRekey += payload.length;
-    const writer = this.#protocol._packetRW.write;
-    const start = writer.allocStart;
-    const packet = writer.alloc(payload.length);
-    packet.set(payload, start);
-    protocolUtils.sendPacket(this.#protocol, writer.finalize(packet));
-    if (this.#sinceRekey > LIMITS.ssh.rekey && this.#protocol._kexinit === undefined) this.#protocol.rekey();
+    if (!this.#over) this.#sender.send(payload);
   }
 
   close(): void {
     this.#over = true;
-    this.#protocol.cleanup();
+    this.#sender.close();
   }
 
   #write(data: Buffer): void {
