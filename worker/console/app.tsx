@@ -154,7 +154,7 @@ function Account(): JSX.Element {
     <div class="account">
       <Live />
       {who !== undefined && (
-        <span class="account-name" title={who.name || who.subject}>
+        <span class="account-name">
           <Who principal={who} />
         </span>
       )}

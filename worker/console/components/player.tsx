@@ -6,6 +6,8 @@ import { Loading } from "./parts.tsx";
 
 /** A terminal is not blown up to the width of the page. */
 const REM_PER_COLUMN = 0.66;
+/** Of a terminal that has said no size (wire/ssh/asciicast.ts). */
+const USUAL_COLUMNS = 80;
 
 /** `length` is that of the terminal's recording: when a live session has more, the player offers to load it. */
 export function Player({
@@ -47,7 +49,7 @@ export function Player({
     };
   }, [terminal, loadedAt]);
   return (
-    <div class="player" style={{ maxWidth: `${Math.max(24, terminal.header.columns * REM_PER_COLUMN)}rem` }}>
+    <div class="player" style={{ maxWidth: `${Math.max(24, (terminal.header.columns || USUAL_COLUMNS) * REM_PER_COLUMN)}rem` }}>
       {state === "loading" && <Loading what="the terminal" />}
       {state === "failed" && <p class="quiet">The terminal player could not be loaded.</p>}
       <div ref={host} />
