@@ -4,14 +4,14 @@
  * end the process they are in, and so that a test can kill it as a crash would.
  *
  * Started by `gateway.ts` with the options as the first IPC message; answers `{ ready, workerd }` or `{ failed }`.
- * Later messages `{ hibernate: <session> }` are answered with `{ hibernated, error }`.
+ * Later messages `{ hibernate: { object, name } }` are answered with `{ hibernated, error }`.
  */
 import { appendFileSync, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from "miniflare";
 import { ASSETS, COMPATIBILITY, DURABLE_OBJECTS } from "./deployment.ts";
-import type { GatewayProcessOptions } from "./gateway.ts";
+import type { GatewayProcessOptions, Hibernate } from "./gateway.ts";
 import { stopWithParent } from "./processes.ts";
 
 async function start(options: GatewayProcessOptions): Promise<Miniflare> {
@@ -65,13 +65,11 @@ async function start(options: GatewayProcessOptions): Promise<Miniflare> {
   );
 }
 
-type Hibernate = { readonly hibernate: string };
-
-/** Puts one session out of memory at once, as the platform does to one that is idle for long enough. */
-async function hibernate(miniflare: Miniflare, session: string): Promise<string | undefined> {
+/** Puts one object out of memory at once, as the platform does to one that is idle for long enough. */
+async function hibernate(miniflare: Miniflare, { object, name }: Hibernate): Promise<string | undefined> {
   try {
-    const options = { name: session, webSockets: "hibernate" } as const;
-    await miniflare.unsafeEvictDurableObject("sallyport", DURABLE_OBJECTS.SESSION, options);
+    const options = { name, webSockets: "hibernate" } as const;
+    await miniflare.unsafeEvictDurableObject("sallyport", DURABLE_OBJECTS[object], options);
     return undefined;
   } catch (error) {
     return String(error);
@@ -105,7 +103,7 @@ if (process.send !== undefined) {
       process.on("SIGTERM", stop);
       process.on("SIGINT", stop);
       process.on("disconnect", stop);
-      process.on("message", (message: Hibernate) => {
+      process.on("message", (message: { readonly hibernate: Hibernate }) => {
         void hibernate(miniflare, message.hibernate).then((error) =>
           send({ hibernated: message.hibernate, error }),
         );

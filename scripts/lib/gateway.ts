@@ -41,6 +41,8 @@ export type Gateway = {
   readonly workerd: readonly number[];
   /** Takes a session out of memory while its sockets stay open, as the platform does when it has been idle. */
   hibernate(session: string): Promise<void>;
+  /** The same with the Control object, whose live streams stay open. */
+  hibernateControl(): Promise<void>;
   stop(): Promise<void>;
   /** Ends workerd as a crash would, without any farewell to its clients. */
   crash(): Promise<void>;
@@ -90,24 +92,28 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     url,
     process: child,
     workerd: answer.workerd,
-    hibernate: (session) => hibernate(child, session),
+    hibernate: (session) => hibernate(child, { object: "SESSION", name: session }),
+    hibernateControl: () => hibernate(child, { object: "CONTROL", name: "control" }),
     stop: () => child.stop(),
     crash: () => child.stop("SIGKILL"),
   };
 }
 
-async function hibernate(child: Supervised, session: string): Promise<void> {
+/** What crosses to gateway-process.ts, and comes back with what became of it. */
+export type Hibernate = { readonly object: "SESSION" | "CONTROL"; readonly name: string };
+
+async function hibernate(child: Supervised, asked: Hibernate): Promise<void> {
   const error = await new Promise<string | undefined>((resolve) => {
     const listen = (message: unknown): void => {
-      const { hibernated, error: failed } = message as { hibernated?: string; error?: string };
-      if (hibernated !== session) return;
+      const { hibernated, error: failed } = message as { hibernated?: Hibernate; error?: string };
+      if (hibernated?.object !== asked.object || hibernated.name !== asked.name) return;
       child.process.off("message", listen);
       resolve(failed);
     };
     child.process.on("message", listen);
-    child.process.send({ hibernate: session });
+    child.process.send({ hibernate: asked });
   });
-  if (error !== undefined) throw new Error(`the session could not be put out of memory: ${error}`);
+  if (error !== undefined) throw new Error(`the object could not be put out of memory: ${error}`);
 }
 
 async function waitForHealth(url: string, child: Supervised): Promise<void> {

@@ -34,7 +34,12 @@ function createProvider(options: OidcProcessOptions): Provider {
         client_id: OIDC_CONSOLE_CLIENT_ID,
         // Also any port of this machine: where the gateway listens is known only later.
         application_type: "native",
-        token_endpoint_auth_method: "none",
+        ...(options.consoleSecret === undefined
+          ? { token_endpoint_auth_method: "none" as const }
+          : {
+              token_endpoint_auth_method: "client_secret_basic" as const,
+              client_secret: options.consoleSecret,
+            }),
         grant_types: ["authorization_code", "refresh_token"],
         response_types: ["code"],
         redirect_uris: ["http://127.0.0.1/console/callback", "http://localhost/console/callback"],

@@ -15,6 +15,8 @@ export type OidcOptions = {
   /** Keeps the signing key, so that tokens outlive a restart. Without it the key is new each time. */
   readonly keyFile?: string;
   readonly logFile?: string;
+  /** Makes the console's client a confidential one with this secret. */
+  readonly consoleSecret?: string;
 };
 
 /** What crosses to oidc-process.ts. */
@@ -23,6 +25,7 @@ export type OidcProcessOptions = {
   readonly port: number;
   readonly key: Readonly<Record<string, unknown>>;
   readonly cookieKey: string;
+  readonly consoleSecret?: string;
 };
 
 /** A later message to oidc-process.ts: what it says of a user from now on. */
@@ -65,7 +68,13 @@ export async function startOidc(options: OidcOptions = {}): Promise<Oidc> {
     ipc: true,
     ...(options.logFile === undefined ? {} : { logFile: options.logFile }),
   });
-  const message: OidcProcessOptions = { issuer, port, key: { ...key }, cookieKey };
+  const message: OidcProcessOptions = {
+    issuer,
+    port,
+    key: { ...key },
+    cookieKey,
+    ...(options.consoleSecret === undefined ? {} : { consoleSecret: options.consoleSecret }),
+  };
   const answer = await new Promise<Answer>((resolve) => {
     child.process.once("message", (received) => resolve(received as Answer));
     void child.exited.then(() => resolve({ ready: false, error: tail(child.logFile) }));

@@ -13,7 +13,7 @@ import { SHOP_ROLE, createShop } from "../demo/shop.ts";
 import { startConnector } from "./connector.ts";
 import { type Gateway, type GatewayOptions, startGateway } from "./gateway.ts";
 import { callApi, exchangeToken, listResources } from "./gateway-api.ts";
-import { type Oidc, startOidc } from "./oidc.ts";
+import { type Oidc, type OidcOptions, startOidc } from "./oidc.ts";
 import { OIDC_USER_NAMES, type OidcUserName } from "./oidc-users.ts";
 import { type Postgres, generatePassword, startPostgres } from "./postgres.ts";
 import { type Exit, type Supervised, describe, tail } from "./processes.ts";
@@ -53,6 +53,7 @@ export type SystemOptions = {
   /** Databases to create beside `shop`, empty, owned by `SHOP_ROLE`. */
   readonly databases?: readonly string[];
   readonly gateway?: Pick<GatewayOptions, "bindings" | "recordings">;
+  readonly oidc?: Pick<OidcOptions, "consoleSecret">;
   /** Said before each step. */
   readonly onProgress?: (step: string) => void;
 };
@@ -152,6 +153,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       keyFile: join(directory, "oidc.json"),
       logFile: log("identity-provider"),
       ...(options.ports === undefined ? {} : { port: options.ports.oidc }),
+      ...options.oidc,
     });
     stops.push(() => oidc.stop());
 

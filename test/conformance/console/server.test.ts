@@ -1,7 +1,7 @@
 /** The console's server side as its pages use it, without a browser: cookie, live stream, search, numbers. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import WebSocket from "ws";
 import { type ConsoleBrowser, openConsole } from "../../support/console-browser.ts";
+import { openStream } from "../../support/live-stream.ts";
 import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
 
 let stack: PrivateStack;
@@ -14,42 +14,6 @@ afterAll(() => stack?.stop());
 
 const APPROVAL = /apr_[0-9a-z]{26}/;
 
-type Frame = {
-  readonly type: string;
-  readonly approvals?: readonly { readonly id: string }[];
-  readonly approval?: { readonly id: string; readonly status: string; readonly mayDecide?: boolean };
-  readonly session?: { readonly id: string; readonly status: string; readonly operations: number };
-  readonly online?: readonly string[];
-};
-
-type Stream = {
-  readonly frames: readonly Frame[];
-  readonly socket: WebSocket;
-  readonly closed: Promise<number>;
-  waitFor(fits: (frame: Frame) => boolean): Promise<Frame>;
-};
-
-function openStream(of: ConsoleBrowser): Stream {
-  const socket = new WebSocket(`${stack.gateway.replace("http", "ws")}/v1/stream`, {
-    headers: { cookie: of.cookie, origin: stack.gateway },
-  });
-  const frames: Frame[] = [];
-  socket.on("message", (data: Buffer) => {
-    const text = data.toString();
-    frames.push(text === "pong" ? { type: "pong" } : (JSON.parse(text) as Frame));
-  });
-  const closed = new Promise<number>((resolve) => socket.on("close", (code) => resolve(code)));
-  return {
-    frames,
-    socket,
-    closed,
-    waitFor: async (fits) => {
-      await expect.poll(() => frames.find(fits), { timeout: 20_000, interval: 20 }).toBeDefined();
-      return frames.find(fits) as Frame;
-    },
-  };
-}
-
 const post = (of: ConsoleBrowser, path: string, body: unknown = {}): Promise<Response> =>
   of.fetch(path, { method: "POST", body: JSON.stringify(body) });
 
@@ -57,7 +21,7 @@ const psql = (sql: string): string[] => ["psql", "shop-db", "--", "-c", sql];
 
 describe("the live stream", () => {
   it("tells a reviewer of a held operation and of its end, and lets them approve it", async () => {
-    const stream = openStream(browser);
+    const stream = openStream(stack.gateway, browser);
     expect(await stream.waitFor(({ type }) => type === "hello")).toMatchObject({ approvals: [] });
     const waiting = stack.startSally("engineer", psql("delete from orders where id = 31"));
     const [id] = await waiting.waitFor("stderr", APPROVAL);
@@ -71,8 +35,8 @@ describe("the live stream", () => {
   });
 
   it("shows somebody who may replay nothing only what is their own", async () => {
-    const agent = openStream(await openConsole(stack.gateway, "agent"));
-    const engineer = openStream(await openConsole(stack.gateway, "engineer"));
+    const agent = openStream(stack.gateway, await openConsole(stack.gateway, "agent"));
+    const engineer = openStream(stack.gateway, await openConsole(stack.gateway, "engineer"));
     await agent.waitFor(({ type }) => type === "hello");
     await engineer.waitFor(({ type }) => type === "hello");
     const waiting = stack.startSally("engineer", psql("delete from orders where id = 33"));
@@ -91,7 +55,7 @@ describe("the live stream", () => {
 
   it("is over when its owner logs out", async () => {
     const other = await openConsole(stack.gateway, "reviewer-b");
-    const stream = openStream(other);
+    const stream = openStream(stack.gateway, other);
     await stream.waitFor(({ type }) => type === "hello");
     await post(other, "/console/logout");
     stream.socket.send("ping");
@@ -100,7 +64,7 @@ describe("the live stream", () => {
 
   it("shows nothing more, and takes no decision, for a reviewer whom the provider has taken out of the group", async () => {
     const other = await openConsole(stack.gateway, "reviewer-b");
-    const stream = openStream(other);
+    const stream = openStream(stack.gateway, other);
     await stream.waitFor(({ type }) => type === "hello");
     const waiting = stack.startSally("engineer", psql("delete from orders where id = 32"));
     const [id] = await waiting.waitFor("stderr", APPROVAL);
