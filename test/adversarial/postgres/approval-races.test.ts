@@ -131,14 +131,29 @@ describe("a held statement runs at most once", () => {
 });
 
 describe("a statement whose client gives up does not run", () => {
-  /** A CancelRequest on a connection of its own, as libpq sends it (PostgreSQL docs 54.7). */
-  async function cancel(key: Uint8Array): Promise<void> {
+  async function dial(): Promise<GatewayClient> {
     const dialled = await GatewayClient.dial(stack.gateway, "/connect/shop-db", {
       authorization: `Bearer ${tokens.engineer}`,
     });
     if (!dialled.ok) throw new Error(dialled.body);
-    dialled.client.send(Buffer.concat([i32(16), i32(80877102), key]));
-    await dialled.client.closed;
+    clients.push(dialled.client);
+    return dialled.client;
+  }
+
+  /** A session, and the key that a CancelRequest for it has. */
+  async function openWithKey(): Promise<{ client: GatewayClient; key: Uint8Array }> {
+    const client = await dial();
+    const hello = Buffer.concat([i32(3 << 16), Buffer.from("user\0app\0database\0shop\0\0")]);
+    client.send(Buffer.concat([i32(hello.length + 4), hello]));
+    const greeting = await client.until("Z");
+    return { client, key: greeting.find(({ type }) => type === "K")?.body ?? Buffer.alloc(0) };
+  }
+
+  /** A CancelRequest on a connection of its own, as libpq sends it (PostgreSQL docs 54.7). */
+  async function cancel(key: Uint8Array, connection?: GatewayClient): Promise<void> {
+    const client = connection ?? (await dial());
+    client.send(Buffer.concat([i32(16), i32(80877102), key]));
+    await client.closed;
   }
 
   it("when it disconnects before, and an approval afterwards is refused", async () => {
@@ -174,16 +189,7 @@ describe("a statement whose client gives up does not run", () => {
   it("or runs as a whole, and the client is told which, when it cancels while it is approved", async () => {
     for (let round = 0; round < 20; round++) {
       const { sql, left } = await target();
-      const dialled = await GatewayClient.dial(stack.gateway, "/connect/shop-db", {
-        authorization: `Bearer ${tokens.engineer}`,
-      });
-      if (!dialled.ok) throw new Error(dialled.body);
-      const { client } = dialled;
-      clients.push(client);
-      const hello = Buffer.concat([i32(3 << 16), Buffer.from("user\0app\0database\0shop\0\0")]);
-      client.send(Buffer.concat([i32(hello.length + 4), hello]));
-      const greeting = await client.until("Z");
-      const key = greeting.find(({ type }) => type === "K")?.body ?? Buffer.alloc(0);
+      const { client, key } = await openWithKey();
       const id = await hold(client, sql);
       const deciding = decide("reviewer-b", id);
       if (round % 2 === 1) await new Promise((resolve) => setTimeout(resolve, round / 2));
@@ -194,6 +200,38 @@ describe("a statement whose client gives up does not run", () => {
       // Whatever came of it, the session goes on.
       expect(await client.run(f.query("select 1"))).toContain("D 1");
     }
+  });
+
+  it("when it cancels before it is held, while the gateway looks what it is about", async () => {
+    // A table that the gateway does not know yet makes it read the catalogue first, which takes a while.
+    const table = `race_${process.pid}`;
+    const [ran, held] = [`select '${table}'`, `delete from ${table} where id = 1`];
+    let stopped = 0;
+    try {
+      for (let attempt = 0; stopped < 3 && attempt < 20; attempt++) {
+        // Nobody is known to have looked in the meantime: a name is looked for at most twice a second.
+        if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, 600));
+        const [{ client, key }, canceling] = await Promise.all([openWithKey(), dial()]);
+        const name = `${table}_${attempt}`;
+        await stack.direct((direct) => direct.query(`create table ${name} (id int)`), stack.shopUrl);
+        client.send(f.query(ran), f.query(held.replace(table, name)));
+        // With the first answer it is certain that the statement after it has come.
+        await client.until("Z");
+        await cancel(key, canceling);
+        const words = (await client.words("Z")).filter((word) => !word.startsWith("N")).join();
+        expect(words).toMatch(/^E (57014 canceling statement|42P01) .*,Z I$/);
+        if (words.includes("57014")) stopped++;
+        client.close();
+      }
+    } finally {
+      for (let attempt = 0; attempt < 20; attempt++) {
+        await stack.direct(
+          (direct) => direct.query(`drop table if exists ${table}_${attempt}`),
+          stack.shopUrl,
+        );
+      }
+    }
+    expect(stopped).toBe(3);
   });
 });
 

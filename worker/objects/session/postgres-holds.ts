@@ -19,6 +19,10 @@ import { estimateRows } from "./postgres-estimate.ts";
 import { heldOperation, holdEvent, textValues } from "./postgres-events.ts";
 import type { Judged } from "./postgres-statements.ts";
 
+const CANCELED_BY_CLIENT = "canceled by the client";
+/** In PostgreSQL's words (ERRCODE_QUERY_CANCELED), as its clients know them. */
+export const CANCELED = refusal("approval_withdrawn", "canceling statement due to user request");
+
 /** What the driver does on behalf of a held operation. */
 export type HoldActions = {
   readonly ended: () => boolean;
@@ -27,6 +31,8 @@ export type HoldActions = {
   readonly notice: (message: string, hint?: string) => void;
   readonly pass: (ask: Ask, judged: Judged, approval: string) => void;
   readonly refuse: (ask: Ask, why: Refusal, judged?: Judged) => void;
+  /** Whether the client has asked to cancel while it was being decided; `pass` refuses by itself then. */
+  readonly canceled: (ask: Ask) => boolean;
   /** The text that the server would run, and the startup parameters of the server's session. */
   readonly planned: (
     ask: Ask,
@@ -72,6 +78,9 @@ export class PostgresHolds {
     host.turn(() => {
       if (this.#actions.ended()) {
         if (started.state === "waiting") host.withdraw(started.approval);
+      } else if (started.state === "waiting" && this.#actions.canceled(ask)) {
+        this.#withdrawn(ask, started.approval, CANCELED_BY_CLIENT);
+        this.#actions.refuse(ask, CANCELED);
       } else if (started.state === "refused") this.#actions.refuse(ask, started.refusal, judged);
       else if (started.state === "granted") this.#actions.pass(ask, judged, started.approval);
       else this.#wait(ask, decision, started.approval, started.url);
@@ -94,11 +103,8 @@ export class PostgresHolds {
   cancel(): boolean {
     const waiting = this.#waiting;
     if (waiting === undefined) return false;
-    this.withdraw("canceled by the client");
-    this.#actions.refuse(
-      waiting.ask,
-      refusal("approval_withdrawn", "canceling statement due to user request"),
-    );
+    this.withdraw(CANCELED_BY_CLIENT);
+    this.#actions.refuse(waiting.ask, CANCELED);
     return true;
   }
 
@@ -107,13 +113,12 @@ export class PostgresHolds {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
     this.#stop();
-    this.#host.record({
-      type: "withdrawn",
-      operation: waiting.ask.id,
-      approval: waiting.approval,
-      reason: why,
-    });
-    this.#host.withdraw(waiting.approval);
+    this.#withdrawn(waiting.ask, waiting.approval, why);
+  }
+
+  #withdrawn(ask: Ask, approval: string, reason: string): void {
+    this.#host.record({ type: "withdrawn", operation: ask.id, approval, reason });
+    this.#host.withdraw(approval);
   }
 
   /** Tells reviewers how many rows it would touch, by the plan of the text that would be sent. */

@@ -24,6 +24,11 @@ export class RunningOperations {
     return this.#running.size;
   }
 
+  /** Whether the server may be running a statement, not only parsing one. */
+  get executing(): boolean {
+    return [...this.#running.values()].some(({ ask }) => ask.kind === "query" || ask.kind === "execute");
+  }
+
   /** `keep`: bytes of rows that the recording takes at most. */
   start(ask: Ask, judged: Judged, keep: number, now: number): void {
     this.#running.set(ask.id, {

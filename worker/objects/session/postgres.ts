@@ -15,7 +15,13 @@ import {
   step,
   thaw,
 } from "../../../wire/postgres/machine.ts";
-import { type Ask, type Effect, type Guard, type Input } from "../../../wire/postgres/machine-types.ts";
+import {
+  type Ask,
+  type Effect,
+  type Guard,
+  type Input,
+  type Verdict,
+} from "../../../wire/postgres/machine-types.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import type { Result } from "../../../wire/result.ts";
 import { ddlBegins, ddlEnds, forgetCatalogue } from "../catalogues.ts";
@@ -26,7 +32,7 @@ import { CancelKey } from "./postgres-cancel-key.ts";
 import { PostgresDelivery } from "./postgres-delivery.ts";
 import { operationEvent, refusalEvent } from "./postgres-events.ts";
 import { freezePrepared, thawPrepared } from "./postgres-frozen.ts";
-import { PostgresHolds } from "./postgres-holds.ts";
+import { CANCELED, PostgresHolds } from "./postgres-holds.ts";
 import { CATALOGUE_CHANGING, PostgresJudge } from "./postgres-judge.ts";
 import { openDatabase } from "./postgres-opening.ts";
 import { RunningOperations } from "./postgres-running.ts";
@@ -48,6 +54,8 @@ export class PostgresDriver implements SessionDriver {
   #parameters: Readonly<Record<string, string>> = {};
   #channel: number | undefined;
   #status: "I" | "T" | "E" = "I";
+  /** The message that the machine waits to hear about, and whether its client has asked to cancel meanwhile. */
+  #pending: { readonly id: number; canceled: boolean } | undefined;
   /** Something in the open transaction touched masked values: a deferred check may speak of them at its end. */
   #hiding = false;
   /** Asks that were refused here, so that refusals of the machine's own are told apart. */
@@ -68,6 +76,7 @@ export class PostgresDriver implements SessionDriver {
         this.#run({ kind: "notice", message, ...(hint === undefined ? {} : { hint }) }),
       pass: (ask, judged, approval) => this.#pass(ask, judged, approval),
       refuse: (ask, why, judged) => this.#refuse(ask, why, judged),
+      canceled: (ask) => this.#canceled(ask),
       judgeAnew: (ask) => this.#judge.judgeAnew(ask),
       planned: (ask, judged) => ({ sql: this.#judge.textSent(ask, judged), parameters: this.#parameters }),
     });
@@ -117,7 +126,10 @@ export class PostgresDriver implements SessionDriver {
 
   cancel(processId: number, secretKey: Uint8Array): boolean {
     if (!this.#key.fits(processId, secretKey, this.#state.minor)) return false;
-    if (!this.#holds.cancel() && this.#channel !== undefined)
+    if (this.#holds.cancel()) return true;
+    // What is being decided, or held just now, does not run any more; what the server runs is its to cancel.
+    if (this.#pending !== undefined) this.#pending.canceled = true;
+    if (this.#channel !== undefined && (this.#pending === undefined || this.#running.executing))
       this.#host.signalChannel(this.#channel, { type: "cancel" });
     return true;
   }
@@ -278,6 +290,7 @@ export class PostgresDriver implements SessionDriver {
   // Asking.
 
   #ask(ask: Ask): void {
+    this.#pending = { id: ask.id, canceled: false };
     const judged = this.#judge.judge(ask);
     if (judged === "catalogue")
       void this.#afterCatalogue(ask, () => this.#settle(ask, this.#judge.judge(ask)));
@@ -297,7 +310,15 @@ export class PostgresDriver implements SessionDriver {
     });
   }
 
+  #canceled(ask: Ask): boolean {
+    return this.#pending?.id === ask.id && this.#pending.canceled;
+  }
+
   #settle(ask: Ask, judged: Result<Judged, Refusal> | "catalogue"): void {
+    if (this.#canceled(ask)) {
+      this.#refuse(ask, CANCELED);
+      return;
+    }
     if (judged === "catalogue") {
       this.#refuse(ask, CATALOGUE_CHANGING);
       return;
@@ -315,6 +336,10 @@ export class PostgresDriver implements SessionDriver {
 
   /** Takes the statements out of the budget of the session's task, where there is one, and lets them through. */
   #pass(ask: Ask, judged: Judged, approval?: string): void {
+    if (this.#canceled(ask)) {
+      this.#refuse(ask, CANCELED, judged);
+      return;
+    }
     const counts = ask.kind === "query" || ask.kind === "bind";
     const reserved = counts ? this.#host.reserve(() => statementCount(ask)) : undefined;
     if (reserved === undefined) {
@@ -324,8 +349,9 @@ export class PostgresDriver implements SessionDriver {
     void reserved.then((taken) =>
       this.#host.turn(() => {
         if (this.#ended) return;
-        if (taken.ok) this.#forward(ask, judged, approval);
-        else this.#refuse(ask, taken.error, judged);
+        if (!taken.ok) this.#refuse(ask, taken.error, judged);
+        else if (this.#canceled(ask)) this.#refuse(ask, CANCELED, judged);
+        else this.#forward(ask, judged, approval);
       }),
     );
   }
@@ -342,17 +368,20 @@ export class PostgresDriver implements SessionDriver {
     this.#judge.forwarded(ask, judged, approval !== undefined);
     if (judged.ddl && (ask.kind === "query" || ask.kind === "execute")) this.#ddlSent();
     if (ask.kind !== "bind") this.#running.start(ask, judged, host.resource.recordResultBytes, host.now());
-    this.#run({
-      kind: "verdict",
-      verdict: {
-        id: ask.id,
-        effect: "forward",
-        guard: this.#guardOf(judged),
-        ...(judged.sql === undefined || ask.kind === "bind" || ask.kind === "execute"
-          ? {}
-          : { sql: judged.sql }),
-      },
+    this.#answer({
+      id: ask.id,
+      effect: "forward",
+      guard: this.#guardOf(judged),
+      ...(judged.sql === undefined || ask.kind === "bind" || ask.kind === "execute"
+        ? {}
+        : { sql: judged.sql }),
     });
+  }
+
+  /** The machine may ask about the next message before this returns. */
+  #answer(verdict: Verdict): void {
+    this.#pending = undefined;
+    this.#run({ kind: "verdict", verdict });
   }
 
   /** Errors of a deferred check come with COMMIT or SET CONSTRAINTS, whose own guard would be open. */
@@ -366,7 +395,7 @@ export class PostgresDriver implements SessionDriver {
   #refuse(ask: Ask, why: Refusal, judged?: Judged): void {
     this.#recordRefusal(refusalEvent(ask.id, why, ask, judged), why);
     this.#refused.set(ask.id, ask);
-    this.#run({ kind: "verdict", verdict: { id: ask.id, effect: "refuse", refusal: why } });
+    this.#answer({ id: ask.id, effect: "refuse", refusal: why });
   }
 
   /** The client has its answer. What the machine refused without asking has to be recorded still. */
