@@ -105,6 +105,8 @@ async function pass(way: Way, request: IncomingMessage, response: ServerResponse
   const upstream = open(way, request, head.value);
   upstream.once("response", (answer) => {
     response.writeHead(answer.statusCode ?? 502, fieldsBack(way, answer));
+    // A stream that has nothing to say yet has begun all the same.
+    response.flushHeaders();
     answer.pipe(response);
     note(way, answer);
     answer.once("error", () => response.destroy());

@@ -82,8 +82,10 @@ export class Container extends EventEmitter<Events> {
   }
 
   start(): void {
-    // As with images: `command` stands for the ENTRYPOINT, which only played ones have, `args` for the CMD.
-    const { command = [], args = this.image.command ?? [] } = this.spec;
+    // As with images: `command` stands for the ENTRYPOINT, which only played ones have, `args` for the CMD, and
+    // whoever gives the first does without the image's own second.
+    const { command = [] } = this.spec;
+    const { args = command.length > 0 ? [] : (this.image.command ?? []) } = this.spec;
     if (this.spec.command !== undefined || this.image.command !== undefined)
       return this.#startProcess([...command, ...args]);
     for (const text of this.image.startLines) this.#line(text);

@@ -44,9 +44,14 @@ export function contentLength(request: Request): number | null {
   return Number.isSafeInteger(length) ? length : null;
 }
 
+/** Path and query. */
+export function targetOf({ target }: HttpRequest): string {
+  return target.path + target.query;
+}
+
 /** The request in one line. */
-export function textOf({ method, target }: HttpRequest): string {
-  return `${method} ${target.path}${target.query}`;
+export function textOf(request: HttpRequest): string {
+  return `${request.method} ${targetOf(request)}`;
 }
 
 /** What could not be parsed, safe to show. */

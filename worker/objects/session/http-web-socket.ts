@@ -111,8 +111,14 @@ export function joinWebSocket(
     host.turn(() => exchange.fail(refusal("approval_withdrawn", "the client went away"))),
   );
 
+  /** Gives credit back once what was sent has left. */
+  const acknowledge = (length: number): void => {
+    if (closed || bufferedAmount(server) < LIMITS.tunnel.window) exchange.consumedRaw(length);
+    else setTimeout(() => host.turn(() => acknowledge(length)), CONGESTION_MS);
+  };
+
   const reader = new WebSocketReader();
-  exchange.takeRaw((bytes) => {
+  const fromService = (bytes: Uint8Array): void => {
     const messages = reader.push(bytes);
     if (!messages.ok)
       return exchange.fail(refusal("upstream_lost", "the connector's messages are malformed"));
@@ -123,13 +129,9 @@ export function joinWebSocket(
     }
     watch?.flush();
     acknowledge(bytes.length);
-  });
-
-  /** Gives credit back once what was sent has left. */
-  const acknowledge = (length: number): void => {
-    if (closed || bufferedAmount(server) < LIMITS.tunnel.window) exchange.consumedRaw(length);
-    else setTimeout(() => host.turn(() => acknowledge(length)), CONGESTION_MS);
   };
+  // What has come since the head is taken at once.
+  host.turn(() => exchange.takeRaw(fromService));
 
   return new Response(null, {
     status: 101,

@@ -29,19 +29,18 @@ import {
   parseRequest,
   printable,
   shownHeaders,
+  targetOf,
   textOf,
   upgradeOf,
 } from "./http-request.ts";
 import { Slots } from "./http-slots.ts";
+import { RefusedUpgrades } from "./http-upgrades.ts";
 import { type MessageWatch, joinWebSocket } from "./http-web-socket.ts";
 import { toBase64 } from "./postgres-results.ts";
 
 /** Parts of a held body that a reviewer is shown; the approval is bound to all of it by its hash. */
 const SHOWN_BODY = 64 << 10;
 const RETRY_AFTER = "10";
-/** How long, and of how many targets, the refusal of a WebSocket is kept for the client's next try. */
-const UPGRADE_MEMORY_MS = 30_000;
-const UPGRADES_REMEMBERED = 16;
 
 /** One request, from its arrival to the end of its answer. */
 type Pending = {
@@ -70,8 +69,7 @@ export class HttpDriver implements RequestDriver {
   readonly #live = new Set<HttpExchange>();
   readonly #held = new Map<number, Waiting>();
   readonly #room: { readonly channel: number; readonly resolve: () => void }[] = [];
-  /** Refusals of WebSockets by their target. */
-  readonly #upgrades = new Map<string, { readonly why: Refusal; readonly at: number }>();
+  readonly #upgrades = new RefusedUpgrades();
   #later: Later[] = [];
   #started: Promise<Result<string, Refusal>> | undefined;
   #dialing: Promise<Result<void, Refusal>> | undefined;
@@ -183,7 +181,7 @@ export class HttpDriver implements RequestDriver {
     const other = upgradeOf(request);
     if (other !== undefined && !parsed.value.upgrade && this.#dialect.otherUpgrades === true) {
       await request.body?.cancel();
-      return this.#dialect.refuse(this.#otherUpgrade(id, parsed.value), parsed.value);
+      return this.#otherUpgrade(id, parsed.value);
     }
     const slot = await this.#slots.take();
     if (!slot.ok) return this.#dialect.refuse(slot.error, parsed.value);
@@ -203,14 +201,25 @@ export class HttpDriver implements RequestDriver {
       origin,
     };
     try {
-      const answer = await this.#decide(pending, identity, keep);
-      if (answer.ok) return answer.value;
-      await dropBody(pending.body);
-      if (pending.request.upgrade) this.#rememberUpgrade(pending.request, answer.error);
-      return this.#dialect.refuse(answer.error, pending.request);
+      const decided = await this.#decide(pending, identity, keep);
+      if (!decided.ok) await dropBody(pending.body);
+      const answer = decided.ok ? decided.value : this.#dialect.refuse(decided.error, pending.request);
+      if (!pending.request.upgrade || this.#dialect.otherUpgrades !== true) return answer;
+      return await this.#upgrades.keep(targetOf(pending.request), answer, this.#host.now());
     } finally {
       if (!kept) slot.value();
     }
+  }
+
+  /** A client that was refused a WebSocket and tries an older protocol. */
+  #otherUpgrade(id: number, request: HttpRequest): Response {
+    const known = this.#upgrades.again(targetOf(request), this.#host.now());
+    if (known !== undefined) return known;
+    const why = refusal("feature_not_supported", "connections are upgraded to WebSockets only", {
+      hint: "use a newer client, such as kubectl 1.31",
+    });
+    this.#refused(id, textOf(request), why, undefined, undefined);
+    return this.#dialect.refuse(why, request);
   }
 
   async #decide(
@@ -235,26 +244,6 @@ export class HttpDriver implements RequestDriver {
       return this.#refused(id, operation.value.text, decision.refusal, operation.value, decision);
     if (decision.effect === "allow") return this.#allow(pending, operation.value, decision, identity, keep);
     return this.#hold(pending, operation.value, decision, identity, keep);
-  }
-
-  /** A client whose WebSocket was refused may try again with an older protocol: it is told the same. */
-  #otherUpgrade(id: number, request: HttpRequest): Refusal {
-    const known = this.#upgrades.get(request.target.path + request.target.query);
-    if (known !== undefined && this.#host.now() - known.at < UPGRADE_MEMORY_MS) return known.why;
-    const why = refusal("feature_not_supported", "connections are upgraded to WebSockets only", {
-      hint: "use a newer client, such as kubectl 1.31",
-    });
-    this.#refused(id, textOf(request), why, undefined, undefined);
-    return why;
-  }
-
-  #rememberUpgrade({ target }: HttpRequest, why: Refusal): void {
-    if (this.#dialect.otherUpgrades !== true) return;
-    for (const oldest of this.#upgrades.keys()) {
-      if (this.#upgrades.size < UPGRADES_REMEMBERED) break;
-      this.#upgrades.delete(oldest);
-    }
-    this.#upgrades.set(target.path + target.query, { why, at: this.#host.now() });
   }
 
   // Holding.
@@ -428,7 +417,7 @@ export class HttpDriver implements RequestDriver {
         kind: request.upgrade ? "web_socket" : "request",
         text: operation.text,
         method: request.method,
-        target: request.target.path + request.target.query,
+        target: targetOf(request),
         headers: shownHeaders(request.headers),
         ...this.#dialect.details?.(request, id),
         ...describe(operation),
@@ -473,7 +462,7 @@ export class HttpDriver implements RequestDriver {
       protocol: this.#dialect.protocol,
       resource: resource.name,
       method: request.method,
-      target: request.target.path + request.target.query,
+      target: targetOf(request),
       headers: headers.map(([name, value]) => [name, value]),
       ...(principal === undefined ? {} : { principal }),
       ...(body === undefined ? {} : { body: body instanceof ReadableStream ? length : body.length }),

@@ -120,7 +120,12 @@ export function statusResponse(why: Refusal, request?: HttpRequest): Response {
   const { type, bytes } = statusBody(status, accept ?? "");
   return new Response(bytes, {
     status: status.code,
-    headers: { "content-type": type, "cache-control": "no-store", ...refusalHeaders(why) },
+    headers: {
+      "content-type": type,
+      "content-length": String(bytes.length),
+      "cache-control": "no-store",
+      ...refusalHeaders(why),
+    },
   });
 }
 

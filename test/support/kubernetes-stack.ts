@@ -1,0 +1,189 @@
+/** A whole system with a cluster behind its connector, and the real kubectl in front of it. */
+import { execFileSync } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Kubernetes, startKubernetes } from "../../scripts/demo/kubernetes/server.ts";
+import type { OidcUserName } from "../../scripts/lib/oidc-users.ts";
+import { type NativeCall, type NativeResult, type RunningNative, startNative } from "./native-process.ts";
+import {
+  type PrivateStack,
+  type RunningSally,
+  type SallyCall,
+  type SallyResult,
+  startPrivateStack,
+} from "./stack.ts";
+import { testConfiguration } from "./test-system.ts";
+
+export const CLUSTER = "test-cluster";
+/** The same cluster; detectors hide what they find in logs and output, and everybody is impersonated. */
+export const WATCHED = "watched-cluster";
+
+export type KubernetesStack = {
+  readonly stack: PrivateStack;
+  readonly cluster: Kubernetes;
+  /** Runs `sally kubectl` as that user. */
+  kubectl(user: OidcUserName, args: readonly string[], options?: KubectlCall): Promise<SallyResult>;
+  startKubectl(user: OidcUserName, args: readonly string[], options?: KubectlCall): RunningSally;
+  /** A kubeconfig that leads to the cluster as that user, open until the stack stops: saves starting sally each time. */
+  door(user: OidcUserName, resource?: string, sally?: readonly string[]): Promise<Door>;
+  stop(): Promise<void>;
+};
+
+export type Door = {
+  readonly environment: NodeJS.ProcessEnv;
+  /** Address of the port. */
+  readonly url: string;
+  /** Runs the real kubectl there. */
+  kubectl(args: readonly string[], options?: NativeCall): Promise<NativeResult>;
+  /** Starts it. */
+  start(args: readonly string[], options?: NativeCall): RunningNative;
+};
+
+export type KubectlCall = SallyCall & {
+  readonly resource?: string;
+  /** Options of sally's own. */
+  readonly sally?: readonly string[];
+};
+
+const RESOURCES = `
+  ${CLUSTER}:
+    protocol: kubernetes
+    connector: demo
+    kubernetes: { masks: { configmaps: { data.password: full } } }
+  ${WATCHED}:
+    protocol: kubernetes
+    connector: demo
+    detectors: mask
+`;
+
+const POLICIES = `
+@id("kube-look")
+permit (principal in Group::"engineers", action in [Action::"kubernetes:discover", Action::"kubernetes:get",
+  Action::"kubernetes:list", Action::"kubernetes:watch", Action::"kubernetes:create", Action::"kubernetes:update",
+  Action::"kubernetes:patch", Action::"kubernetes:portforward", Action::"kubernetes:proxy",
+  Action::"kubernetes:attach"], resource);
+
+@id("kube-exec")
+permit (principal in Group::"engineers", action == Action::"kubernetes:exec", resource)
+when { context.resource == "pods" }
+unless { context.program == "reboot" };
+
+@id("kube-no-secrets-deleted")
+@reason("secrets stay")
+forbid (principal, action in [Action::"kubernetes:delete", Action::"kubernetes:deletecollection"], resource)
+when { context.resource == "secrets" };
+
+@id("kube-delete")
+permit (principal in Group::"engineers", action == Action::"kubernetes:delete", resource)
+unless { context.namespace == "guarded" };
+
+@id("kube-delete-guarded")
+@approval("dba")
+permit (principal in Group::"engineers", action == Action::"kubernetes:delete", resource)
+when { context.namespace == "guarded" };
+
+@id("kube-exec-reboot")
+@approval("dba")
+permit (principal in Group::"engineers", action == Action::"kubernetes:exec", resource)
+when { context.program == "reboot" };
+
+@id("kube-no-privileged")
+@reason("no privileged pods")
+forbid (principal in Group::"engineers", action in [Action::"kubernetes:create", Action::"kubernetes:update",
+  Action::"kubernetes:patch"], resource)
+when { context.body.privileged };
+`;
+
+/** @throws when there is no kubectl: without it these tests would prove nothing */
+export async function startKubernetesStack(): Promise<KubernetesStack> {
+  requireKubectl();
+  const cluster = await startKubernetes();
+  const directory = await mkdtemp(join(tmpdir(), "sallyport-cluster-"));
+  const token = join(directory, "token");
+  const ca = join(directory, "ca.pem");
+  await writeFile(token, cluster.token, { mode: 0o600 });
+  await writeFile(ca, cluster.ca);
+  const reached = { protocol: "kubernetes", address: cluster.url, token: `file:${token}`, ca };
+  const stack = await startPrivateStack({
+    configuration: async (values) => {
+      const files = await testConfiguration(values);
+      return {
+        ...files,
+        "sallyport.yaml": `${files["sallyport.yaml"] ?? ""}${RESOURCES}`,
+        "kubernetes.cedar": POLICIES,
+      };
+    },
+    databases: [],
+    resources: () => ({
+      [CLUSTER]: reached,
+      [WATCHED]: { ...reached, impersonate: { groupPrefix: "" } },
+    }),
+  });
+  await stack.system.waitUntilOnline(CLUSTER);
+  const words = (args: readonly string[], call: KubectlCall): string[] => {
+    const { resource = CLUSTER, sally = [] } = call;
+    return ["kubectl", resource, ...sally, "--", ...args];
+  };
+  const doors: RunningSally[] = [];
+  return {
+    stack,
+    cluster,
+    kubectl: (user, args, call = {}) => stack.sally(user, words(args, call), call),
+    startKubectl: (user, args, call = {}) => stack.startSally(user, words(args, call), call),
+    door: async (user, resource = CLUSTER, sally = []) => {
+      const script = 'echo "kubeconfig $KUBECONFIG"; grep server: "$KUBECONFIG"; cat > /dev/null';
+      const call = { timeout: 30 * 60_000 };
+      const running = stack.startSally(user, ["run", resource, ...sally, "--", "sh", "-c", script], call);
+      doors.push(running);
+      const [, kubeconfig = "", url = ""] = await running.waitFor(
+        "stdout",
+        /kubeconfig (\S+)\s+server: (\S+)/,
+      );
+      const environment = {
+        ...process.env,
+        KUBECONFIG: kubeconfig,
+        KUBECACHEDIR: join(directory, `cache-${doors.length}`),
+      };
+      const start = (args: readonly string[], options: NativeCall = {}): RunningNative =>
+        startNative("kubectl", args, { ...options, env: { ...environment, ...options.env } });
+      return {
+        environment,
+        url,
+        start,
+        kubectl: (args, options = {}) => {
+          const native = start(args, options);
+          if (options.input !== undefined) native.write(options.input);
+          native.endInput();
+          return native.result;
+        },
+      };
+    },
+    stop: async () => {
+      for (const door of doors) {
+        door.endInput();
+        await door.result;
+      }
+      await stack.stop();
+      await cluster.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** WebSockets for exec and port-forward are the default from this version on. */
+const OLDEST = 31;
+
+export function requireKubectl(): void {
+  let text: string;
+  try {
+    text = execFileSync("kubectl", ["version", "--client", "--output=json"], { encoding: "utf8" });
+  } catch {
+    throw new Error(
+      "there is no kubectl on the PATH: install 1.31 or newer (https://kubernetes.io/docs/tasks/tools/)",
+    );
+  }
+  const minor = /"minor":\s*"(\d+)/.exec(text)?.[1];
+  if (Number(minor) < OLDEST)
+    throw new Error(`kubectl is too old for these tests: 1.${minor}, needed 1.${OLDEST}`);
+}
