@@ -33,14 +33,17 @@ what is in force.
 
 export const policyExplain: Command = {
   name: "policy explain",
-  summary: "show which policies decide a statement, and how",
+  summary: "show which policies decide a statement or a request, and how",
   about: `Nothing is run. Without --as it is you whom the decision is for.
 
   sally policy explain shop-db 'delete from orders'
-  sally policy explain shop-db 'select * from customers' --as carol --groups dba,engineers`,
+  sally policy explain shop-db 'select * from customers' --as carol --groups dba,engineers
+  sally policy explain orders-api 'DELETE /orders/1'
+
+A request is written as in HTTP: its header fields and its body follow on lines of their own.`,
   positionals: [
-    { name: "RESOURCE", about: "the database, as sally ls names it" },
-    { name: "SQL", about: "the statement, in quotes" },
+    { name: "RESOURCE", about: "as sally ls names it" },
+    { name: "SQL|REQUEST", about: "the statement, or METHOD /path, in quotes" },
   ],
   options: {
     as: {

@@ -358,3 +358,42 @@ describe("the recording", () => {
     expect(JSON.stringify(events)).not.toContain(token);
   });
 });
+
+describe("sally policy explain", () => {
+  const explain = async (
+    user: "engineer" | "reviewer-a",
+    request: string,
+    resource = MASKED,
+  ): Promise<string> => {
+    const { code, stdout, stderr } = await http.stack.sally(user, ["policy", "explain", resource, request]);
+    return code === 0 ? stdout : stderr;
+  };
+
+  it("says what a request would meet, and what of its answer is hidden, without sending it", async () => {
+    const before = http.upstream.received.length;
+    const held = await explain("engineer", "DELETE /orders/explained");
+    expect(held).toContain("hold");
+    expect(held).toContain("test-holds");
+    expect(held).toContain("http:write");
+    expect(held).toContain("/orders/explained");
+    const hidden = "ssn is masked (full) in JSON answers";
+    expect(await explain("engineer", "GET /people")).toContain(hidden);
+    expect(await explain("reviewer-a", "GET /people")).not.toContain(hidden);
+    const secret = await explain("engineer", "GET /secret/1");
+    expect(secret).toContain("deny");
+    expect(secret).toContain("nobody reads the secrets");
+    expect(http.upstream.received.length).toBe(before);
+  });
+
+  it("reads the body where policy does, and refuses what the gateway would refuse", async () => {
+    expect(await explain("engineer", 'POST /orders\n\n{"amount": 1000}')).toContain("test-no-large-amounts");
+    expect(await explain("engineer", 'POST /orders\n\n{"amount": 999}')).not.toContain(
+      "test-no-large-amounts",
+    );
+    expect(await explain("engineer", 'POST /graphql\n\n{"query": "mutation { a }"}', PLAIN)).toContain(
+      "test-no-mutations",
+    );
+    expect(await explain("engineer", "GET /a/%2e%2e/secret")).toContain("deny");
+    expect(await explain("engineer", "select 1")).toContain("write it like: POST /orders/1/refund");
+  });
+});

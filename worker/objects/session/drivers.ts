@@ -2,7 +2,7 @@
 import type { Protocol } from "../../policy/types.ts";
 import type { RequestDriver, SessionDriver, SessionHost } from "./driver.ts";
 import { HttpDriver } from "./http.ts";
-import { HTTP_DIALECT } from "./http-dialect.ts";
+import { HTTP_DIALECT, type HttpDialect } from "./http-dialect.ts";
 import { KUBERNETES_DIALECT } from "./kubernetes-dialect.ts";
 import { PostgresDriver } from "./postgres.ts";
 import { SshDriver } from "./ssh.ts";
@@ -30,12 +30,18 @@ export function createDriver(
   return make(host, frozen);
 }
 
-const REQUEST_DRIVERS: Readonly<Partial<Record<Protocol, (host: SessionHost) => RequestDriver>>> = {
-  http: (host) => new HttpDriver(host, HTTP_DIALECT),
-  kubernetes: (host) => new HttpDriver(host, KUBERNETES_DIALECT),
+const DIALECTS: Readonly<Partial<Record<Protocol, HttpDialect>>> = {
+  http: HTTP_DIALECT,
+  kubernetes: KUBERNETES_DIALECT,
 };
+
+/** How the protocol is spoken in requests; undefined for one that is not. */
+export function dialectOf(protocol: Protocol): HttpDialect | undefined {
+  return DIALECTS[protocol];
+}
 
 /** Undefined for a protocol that is not spoken in requests. */
 export function createRequestDriver(host: SessionHost, protocol: Protocol): RequestDriver | undefined {
-  return REQUEST_DRIVERS[protocol]?.(host);
+  const dialect = dialectOf(protocol);
+  return dialect === undefined ? undefined : new HttpDriver(host, dialect);
 }

@@ -60,6 +60,8 @@ export type HttpDialect = {
   principal?(host: SessionHost): HttpPrincipal;
   /** Looks into what goes over an upgraded connection; without it both directions are recorded as they are. */
   watch?(request: HttpRequest, head: HttpHead, options: WatchOptions): MessageWatch | undefined;
+  /** What of every answer the session may not see, in words. */
+  hidden?(host: SessionHost): readonly string[];
   /** A refusal as this protocol's clients understand it. */
   refuse(why: Refusal, request: HttpRequest | undefined): Response;
 };
@@ -116,6 +118,13 @@ export const HTTP_DIALECT: HttpDialect = {
     });
   },
   recordedBytes: (_request, { resource }) => resource.recordResultBytes,
+  hidden: (host) => {
+    const { detectors } = host.resource;
+    return [
+      ...hiddenFields(host).map(({ field, mask }) => `${field} is masked (${mask}) in JSON answers`),
+      ...(detectors === "off" ? [] : [`detectors: ${detectors}`]),
+    ];
+  },
   refuse: (why, request) => {
     const type = request === undefined ? "" : mediaType(request.headers);
     return type.startsWith("application/grpc") ? grpcRefusal(why, type) : problemResponse(why);

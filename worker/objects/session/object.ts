@@ -17,10 +17,12 @@ import { draftEngine } from "../engines.ts";
 import { Admission, UNADMITTED_HEADER } from "./admission.ts";
 import { attempt } from "./attempt.ts";
 import { LOST } from "./connector-link.ts";
-import { hasDriver } from "./drivers.ts";
+import { dialectOf, hasDriver } from "./drivers.ts";
+import type { Explanation } from "./explanation.ts";
 import { problemResponse } from "./http-dialect.ts";
+import { explainRequest } from "./http-explain.ts";
 import type { ReadEvents } from "./journal.ts";
-import { type ExplainQuestion, type Explanation, explainStatement } from "./postgres-explain.ts";
+import { type ExplainQuestion, explainStatement } from "./postgres-explain.ts";
 import { CLIENT, CONNECTOR, Session } from "./session.ts";
 
 /** Path and query of a request below its resource, as the client wrote them, percent-encoded as a whole. */
@@ -252,7 +254,12 @@ export class SessionObject extends DurableObject<Bindings> {
       if (!loaded.ok)
         return err(refusal("config_invalid", loaded.error[0]?.message ?? "the policies do not load"));
     }
-    return session.ask(() => explainStatement(session, question.sql, standing.engine));
+    const dialect = dialectOf(session.resource.protocol);
+    return session.ask(async () =>
+      dialect === undefined
+        ? explainStatement(session, question.sql, standing.engine)
+        : explainRequest(session, question.sql, dialect, standing.engine),
+    );
   }
 }
 

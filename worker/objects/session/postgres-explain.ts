@@ -4,31 +4,19 @@ import { type Result, ok } from "../../../wire/result.ts";
 import { NO_SESSION_NAMES } from "../../policy/masks/session-names.ts";
 import type { PolicyEngine, PolicySource } from "../../policy/cedar/engine.ts";
 import { newPreparedState } from "../../policy/sql/prepared.ts";
-import type { Decision, DeterminingPolicy, HoldRequirement, Principal } from "../../policy/types.ts";
+import type { Principal } from "../../policy/types.ts";
 import type { SessionHost } from "./driver.ts";
+import { type Explanation, deniedExplanation, showDecision } from "./explanation.ts";
 import { MaskingSource } from "./postgres-masking.ts";
 import { type Masking, analyseText, judgeMessage } from "./postgres-statements.ts";
 
 export type ExplainQuestion = {
   readonly resource: string;
+  /** A statement, or a request as it is written in HTTP/1.1 (http-explain.ts). */
   readonly sql: string;
   readonly principal: Principal;
   /** Asked in place of the policies that run. */
   readonly policies?: readonly PolicySource[];
-};
-
-type Shown = {
-  readonly effect: Decision["effect"];
-  readonly policies: readonly DeterminingPolicy[];
-  readonly requirements?: readonly HoldRequirement[];
-  readonly refusal?: Refusal;
-};
-
-export type Explanation = Shown & {
-  readonly actions: readonly (Shown & { readonly action: string; readonly facts: object })[];
-  /** The text that the database would be sent, where masks change it. */
-  readonly rewritten?: string;
-  readonly notes: readonly string[];
 };
 
 export async function explainStatement(
@@ -37,7 +25,7 @@ export async function explainStatement(
   engine: Pick<PolicyEngine, "explain">,
 ): Promise<Result<Explanation, Refusal>> {
   const statements = analyseText(sql);
-  if (!statements.ok) return ok(denied(statements.error));
+  if (!statements.ok) return ok(deniedExplanation(statements.error));
   const masking = await maskingFor(host);
   if (!masking.ok) return masking;
   const judged = judgeMessage(sql, statements.value, {
@@ -51,11 +39,11 @@ export async function explainStatement(
   const explained = actions.map(({ action, decision }) => ({
     action: action.action,
     facts: action.facts,
-    ...show(decision),
+    ...showDecision(decision),
   }));
-  if (!judged.ok) return ok({ ...denied(judged.error), actions: explained });
+  if (!judged.ok) return ok({ ...deniedExplanation(judged.error), actions: explained });
   return ok({
-    ...show(judged.value.decision),
+    ...showDecision(judged.value.decision),
     actions: explained,
     ...(judged.value.sql === undefined ? {} : { rewritten: judged.value.sql }),
     notes: judged.value.notes,
@@ -74,15 +62,4 @@ async function maskingFor(host: SessionHost): Promise<Result<Masking | undefined
   const current = source.current(NO_SESSION_NAMES);
   if (current === "catalogue") throw new Error("a catalogue that was just read is not there");
   return current;
-}
-
-function denied(why: Refusal): Explanation {
-  return { effect: "deny", policies: [], refusal: why, actions: [], notes: [] };
-}
-
-function show(decision: Decision): Shown {
-  const { effect, policies } = decision;
-  if (effect === "hold") return { effect, policies, requirements: decision.requirements };
-  if (effect === "deny") return { effect, policies, refusal: decision.refusal };
-  return { effect, policies };
 }
