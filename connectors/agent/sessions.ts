@@ -72,7 +72,9 @@ export class Sessions {
     const tunnel = new TunnelSocket(dialled.value, {
       batches: true,
       onOpen: (channel, payload) =>
-        void this.#serve(resource, channel, payload, log, (opened, onOpened) => tunnel.open(opened, onOpened)),
+        void this.#serve(resource, channel, payload, log, (opened, onOpened) =>
+          tunnel.open(opened, onOpened),
+        ),
       onClosed: (reason) => {
         log.info("session gone", { reason: reason.code, detail: reason.message });
         this.#ended(open.session);
