@@ -28,7 +28,7 @@ import { openapiDocument, openapiIndex, swagger } from "./schemas.ts";
 import { fieldSelector, labelSelector } from "./selectors.ts";
 import type { Cluster } from "./server.ts";
 import {
-  StatusError,
+  asStatusError,
   badRequest,
   forbidden,
   methodNotAllowed,
@@ -95,10 +95,7 @@ export async function handleRequest(
     }
     note(!response.writableEnded);
   } catch (error) {
-    const refused =
-      error instanceof StatusError
-        ? error
-        : new StatusError(500, "InternalError", `Internal error occurred: ${String(error)}`);
+    const refused = asStatusError(error);
     if (response.headersSent) response.destroy();
     else sendJson(response, refused.status.code, refused.status, refused.headers);
     note(false);

@@ -73,6 +73,12 @@ export class Pods {
     return found;
   }
 
+  /** All that a pod was started with. */
+  containers(namespace: string, name: string): Container[] {
+    const pod = this.#store.get(POD, namespace, name) as Pod;
+    return pod.spec.containers.map((each) => this.container(namespace, name, each.name));
+  }
+
   /** For exec and attach: one that has ended takes no more processes. */
   runningContainer(namespace: string, name: string, container: string | undefined): Container {
     const found = this.container(namespace, name, container);

@@ -104,3 +104,9 @@ export function tooLarge(): StatusError {
 export function expired(): StatusError {
   return new StatusError(410, "Expired", "The resourceVersion for the provided watch is too old.");
 }
+
+/** Whatever went wrong, as something to answer with. */
+export function asStatusError(error: unknown): StatusError {
+  if (error instanceof StatusError) return error;
+  return new StatusError(500, "InternalError", `Internal error occurred: ${String(error)}`);
+}

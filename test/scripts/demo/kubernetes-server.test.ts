@@ -1,9 +1,13 @@
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type ChildProcessByStdio, execFile, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { Agent, fetch } from "undici";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { freePort } from "../../../scripts/lib/ports.ts";
 import { KINDS } from "../../../scripts/demo/kubernetes/kinds.ts";
 import {
   type ClusterKind,
@@ -27,18 +31,38 @@ class Subject {
     this.cluster = cluster;
     this.#directory = mkdtempSync(join(tmpdir(), "sally-kubectl-"));
     this.#agent = new Agent({ connect: { ca: cluster.ca } });
-    writeFileSync(join(this.#directory, "config"), cluster.kubeconfig(), { mode: 0o600 });
+    writeFileSync(this.file("config"), cluster.kubeconfig(), { mode: 0o600 });
   }
 
   kubectl(args: readonly string[], input = ""): Promise<Ran> {
     return new Promise((resolve) => {
-      const all = ["--kubeconfig", join(this.#directory, "config"), ...args];
+      const all = ["--kubeconfig", this.file("config"), ...args];
       const env = { ...process.env, HOME: this.#directory };
       const child = execFile("kubectl", all, { timeout: 50_000, env }, (error, stdout, stderr) =>
         resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
       );
       child.stdin?.end(input);
     });
+  }
+
+  /** As kubectl names it: `pod/orders-api-0`. */
+  async readyPod(): Promise<string> {
+    const wait = ["wait", "--for=condition=Ready", "pod", "-l", "app=orders-api", "--timeout=40s"];
+    // It fails at once while there are none.
+    const deadline = Date.now() + 40_000;
+    while ((await this.kubectl(wait)).code !== 0 && Date.now() < deadline);
+    const { stdout } = await this.kubectl(["get", "pods", "-l", "app=orders-api", "-o", "name"]);
+    return stdout.split("\n")[0] ?? "";
+  }
+
+  start(args: readonly string[]): ChildProcessByStdio<null, Readable, null> {
+    const all = ["--kubeconfig", this.file("config"), ...args];
+    const env = { ...process.env, HOME: this.#directory };
+    return spawn("kubectl", all, { env, stdio: ["ignore", "pipe", "ignore"], timeout: 50_000 });
+  }
+
+  file(name: string): string {
+    return join(this.#directory, name);
   }
 
   async get(path: string, accept = "application/json"): Promise<Record<string, unknown>> {
@@ -171,36 +195,61 @@ for (const { kind, name, skip } of CASES) {
       const { stdout } = await subject.kubectl(["get", "secret", "made", "-o", "jsonpath={.data.a} {.type}"]);
       expect(stdout).toBe("Yg== Opaque");
     });
+
+    it("runs a command in a pod with its input, both outputs and its exit code", async () => {
+      const pod = await subject.readyPod();
+      const command = ["sh", "-c", "cat; echo oops >&2; exit 3"];
+      const ran = await subject.kubectl(["exec", "-i", pod, "--", ...command], "typed\n");
+      expect(ran).toMatchObject({ code: 3, stdout: "typed\n" });
+      expect(ran.stderr).toContain("oops\n");
+      const unknown = await subject.kubectl(["exec", pod, "--", "no-such-program"]);
+      expect(unknown.stderr).toContain("executable file not found in $PATH");
+    });
+
+    it("starts a pod with what it is told to run, and ends it as that ends", async () => {
+      const command = ["--image=busybox", "--restart=Never", "--", "sh", "-c", "echo one; exit 4"];
+      expect(await subject.kubectl(["run", "ends", ...command])).toMatchObject({ code: 0 });
+      const phase = "--for=jsonpath={.status.phase}=Failed";
+      expect(await subject.kubectl(["wait", phase, "pod/ends", "--timeout=40s"])).toMatchObject({ code: 0 });
+      expect((await subject.kubectl(["logs", "ends"])).stdout).toBe("one\n");
+      const code = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
+      expect((await subject.kubectl(["get", "pod", "ends", "-o", code])).stdout).toBe("4");
+      expect(await subject.kubectl(["delete", "pod", "ends", "--timeout=40s"])).toMatchObject({ code: 0 });
+    });
+
+    it("copies a file into a pod and out of it", async () => {
+      const pod = (await subject.readyPod()).replace("pod/", "");
+      const content = randomBytes(700_000);
+      const [there, back] = [subject.file("there"), subject.file("back")];
+      writeFileSync(there, content);
+      expect(await subject.kubectl(["cp", there, `${pod}:copied`])).toMatchObject({ code: 0 });
+      expect(await subject.kubectl(["cp", `${pod}:copied`, back])).toMatchObject({ code: 0 });
+      expect(readFileSync(back).equals(content)).toBe(true);
+    });
+
+    it("forwards a port to a pod", async () => {
+      const pod = await subject.readyPod();
+      const port = await freePort();
+      const forwarding = subject.start(["port-forward", pod, `${port}:8080`]);
+      await once(forwarding.stdout, "data");
+      const answer = await fetch(`http://127.0.0.1:${port}/some/path`, { method: "POST", body: "abc" });
+      expect(await answer.json()).toMatchObject({ method: "POST", path: "/some/path", bytes: 3 });
+      forwarding.kill();
+    });
+
+    it("puts a container into a pod to debug it", async () => {
+      const pod = (await subject.readyPod()).replace("pod/", "");
+      const container = `debugger-${randomBytes(4).toString("hex")}`;
+      const command = ["--image=busybox", "-c", container, "--profile=general", "--", "echo", "looked"];
+      expect(await subject.kubectl(["debug", pod, ...command])).toMatchObject({ code: 0 });
+      await expect
+        .poll(async () => (await subject.kubectl(["logs", pod, "-c", container])).stdout, {
+          timeout: 30_000,
+        })
+        .toBe("looked\n");
+    });
   });
 }
-
-describe("the demo's Kubernetes API server's pods", () => {
-  let subject: Subject;
-  beforeAll(async () => {
-    subject = await subjectOf("typescript");
-    const ready = await subject.kubectl(["wait", "--for=condition=Available", "deployment", "--all"]);
-    if (ready.code !== 0) throw new Error(ready.stderr);
-  });
-
-  it("run a command with its input, both outputs and its exit code", async () => {
-    const command = ["sh", "-c", "cat; echo oops >&2; exit 3"];
-    const ran = await subject.kubectl(["exec", "-i", "deploy/orders-api", "--", ...command], "typed\n");
-    expect(ran).toMatchObject({ code: 3, stdout: "typed\n" });
-    expect(ran.stderr).toContain("oops\n");
-    const unknown = await subject.kubectl(["exec", "deploy/orders-api", "--", "no-such-program"]);
-    expect(unknown.stderr).toContain("executable file not found in $PATH");
-  });
-
-  it("start with what they are told to run, and end as it ends", async () => {
-    const command = ["--image=busybox", "--restart=Never", "--", "sh", "-c", "echo one; exit 4"];
-    expect(await subject.kubectl(["run", "ends", ...command])).toMatchObject({ code: 0 });
-    const phase = "--for=jsonpath={.status.phase}=Failed";
-    expect(await subject.kubectl(["wait", phase, "pod/ends", "--timeout=40s"])).toMatchObject({ code: 0 });
-    expect((await subject.kubectl(["logs", "ends"])).stdout).toBe("one\n");
-    const code = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
-    expect((await subject.kubectl(["get", "pod", "ends", "-o", code])).stdout).toBe("4");
-  });
-});
 
 describe.skipIf(missing !== undefined)("what the demo's server says, beside the real one", () => {
   let ours: Subject;

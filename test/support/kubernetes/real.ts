@@ -1,18 +1,19 @@
 /**
  * A real control plane: etcd and kube-apiserver with RBAC, token authentication, impersonation and an audit log.
- * Nothing schedules or runs pods in it (no controller manager, no scheduler, no kubelet): pods are objects only.
+ * No controllers run in it, and its one node is ours (kubelet.ts): Pods run, Deployments and Services do nothing.
  */
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Agent, fetch } from "undici";
 import type { AuditEvent } from "../../../scripts/demo/kubernetes/audit.ts";
 import { createAuthority } from "../../../scripts/demo/kubernetes/certificate.ts";
 import type { Kubernetes } from "../../../scripts/demo/kubernetes/server.ts";
 import { freePort } from "../../../scripts/lib/ports.ts";
-import { type Supervised, supervise, waitUntilReady } from "../../../scripts/lib/processes.ts";
+import { supervise, waitUntilReady } from "../../../scripts/lib/processes.ts";
 import { findEtcd, findProgram } from "../programs.ts";
+import { type Api, apiClient } from "./api.ts";
+import { startKubelet } from "./kubelet.ts";
 
 /** Why there is no real cluster here, or undefined when there can be one. */
 export function missingForReal(): string | undefined {
@@ -47,9 +48,9 @@ export async function startRealCluster(): Promise<Omit<Kubernetes, "port">> {
     if (text !== undefined) writeFileSync(path, text, { mode: 0o600 });
     return path;
   };
-  const running: Supervised[] = [];
+  const ends: (() => Promise<void>)[] = [];
   const stop = async (): Promise<void> => {
-    for (const each of running.splice(0).reverse()) await each.stop("SIGKILL");
+    for (const end of ends.splice(0).reverse()) await end();
     rmSync(directory, { recursive: true, force: true });
   };
   try {
@@ -65,14 +66,14 @@ export async function startRealCluster(): Promise<Omit<Kubernetes, "port">> {
     };
     // Nothing here has to survive a power failure. Not in the list, as it takes no value.
     const quick = "--unsafe-no-fsync";
-    running.push(
-      await supervise({
-        name: "etcd",
-        command: etcd,
-        args: [...flags(etcdArguments), quick],
-        logFile: file("etcd.log"),
-      }),
-    );
+    const etcdProcess = await supervise({
+      name: "etcd",
+      command: etcd,
+      args: [...flags(etcdArguments), quick],
+      logFile: file("etcd.log"),
+    });
+    // Nothing in it is worth an orderly end, which takes kube-apiserver ten seconds.
+    ends.push(() => etcdProcess.stop("SIGKILL"));
 
     const authority = createAuthority("test cluster CA");
     const issued = authority.issue("kube-apiserver", ["localhost", "kubernetes.default.svc"]);
@@ -103,6 +104,7 @@ export async function startRealCluster(): Promise<Omit<Kubernetes, "port">> {
         ),
         "authorization-mode": "RBAC",
         "anonymous-auth": "false",
+        "kubelet-preferred-address-types": "InternalIP",
         // Nothing makes the accounts that it would insist on.
         "disable-admission-plugins": "ServiceAccount",
         "audit-policy-file": file("audit-policy.json", JSON.stringify(AUDIT_POLICY)),
@@ -111,22 +113,14 @@ export async function startRealCluster(): Promise<Omit<Kubernetes, "port">> {
       }),
       logFile: file("kube-apiserver.log"),
     });
-    running.push(server);
+    ends.push(() => server.stop("SIGKILL"));
 
     const url = `https://127.0.0.1:${port}`;
-    const agent = new Agent({ connect: { ca: authority.certificate } });
-    const ask = async (method: string, path: string, body?: unknown): ReturnType<typeof fetch> => {
-      const answer = await fetch(`${url}${path}`, {
-        method,
-        dispatcher: agent,
-        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      });
-      return answer;
-    };
-    await waitUntilReady(server, async () => (await ask("GET", "/readyz")).ok, { withinMs: 90_000 });
-    await fill(ask);
-    await agent.close();
+    const api = apiClient(url, authority.certificate, token);
+    ends.push(() => api.close());
+    await waitUntilReady(server, () => api.isReady("/readyz"), { withinMs: 90_000 });
+    ends.push(await startKubelet(api, authority));
+    await fill(api);
     return {
       url,
       ca: authority.certificate,
@@ -144,15 +138,8 @@ function flags(values: Readonly<Record<string, string>>): string[] {
   return Object.entries(values).map(([name, value]) => `--${name}=${value}`);
 }
 
-type Ask = (method: string, path: string, body?: unknown) => ReturnType<typeof fetch>;
-
-/** The namespaces, Secrets and roles of the demo's cluster, and pods that only look as if they ran. */
-async function fill(ask: Ask): Promise<void> {
-  const create = async (path: string, object: Record<string, unknown>): Promise<void> => {
-    const answer = await ask("POST", path, object);
-    if (!answer.ok) throw new Error(`${path}: ${await answer.text()}`);
-    await answer.body?.cancel();
-  };
+/** The namespaces, a Secret, a pod and the roles of the demo's cluster. */
+async function fill({ create }: Api): Promise<void> {
   for (const name of ["shop", "payments"]) await create("/api/v1/namespaces", { metadata: { name } });
   for (const [group, role] of Object.entries(BINDINGS)) {
     await create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
@@ -173,7 +160,7 @@ async function fill(ask: Ask): Promise<void> {
   const image = "registry.internal/shop/orders-api:4.2.1";
   await create("/api/v1/namespaces/shop/pods", {
     metadata: { name: "orders-api-0", labels: { app: "orders-api" } },
-    spec: { containers: [{ name: "orders-api", image }] },
+    spec: { containers: [{ name: "orders-api", image, ports: [{ containerPort: 8080 }] }] },
   });
 }
 
