@@ -307,8 +307,8 @@ action "kubernetes:proxy" in ["kubernetes"]
     },
   };
 
-// See a masked column as it is. For Kubernetes, relation is the resource and column the field as the masks
-// write them ("secrets", "data.*"). For HTTP, relation is "" and column the field as the configuration writes it.
+// See a masked column as it is. For Kubernetes, column is the field as the masks write it ("data.*"); relation is
+// the resource ("secrets"), and is asked again for the namespace ("shop/secrets") and the object ("shop/secrets/db"). For HTTP, relation is "" and column the field as the configuration writes it.
 action "reveal"
   appliesTo {
     principal: [User, Workload],

@@ -24,7 +24,8 @@ const ANSWERED = ["get", "list", "watch", "create", "update", "patch", "delete",
 /**
  * The masks on what this request is about, in the order in which they count. None when nothing is hidden.
  *
- * @param reveals whether policy permits `reveal` with this relation (the mask's resource) and column (its field)
+ * @param reveals whether policy permits `reveal` with this relation and column (the mask's field). The relation is the
+ *   mask's resource (`secrets`), in the request's namespace (`shop/secrets`), or its one object (`shop/secrets/db`)
  */
 export function appliedMasks(
   options: KubernetesOptions,
@@ -35,8 +36,18 @@ export function appliedMasks(
   if (info.resource === "" || info.subresource === "log" || !ANSWERED.includes(info.verb)) return [];
   const applied = [...options.masks, ...DEFAULT_MASKS]
     .filter(({ resource }) => isAbout(resource, info))
-    .map((mask) => ({ mask, revealed: reveals(mask.resource, mask.field) }));
+    .map((mask) => ({
+      mask,
+      revealed: relationsOf(mask, info).some((relation) => reveals(relation, mask.field)),
+    }));
   return applied.slice(0, applied.findLastIndex(({ revealed }) => !revealed) + 1);
+}
+
+/** An answer to a request in one namespace has objects of that namespace only, and one by name has that one. */
+function relationsOf({ resource }: KubernetesMask, { namespace, name }: RequestInfo): readonly string[] {
+  if (namespace === "") return [resource];
+  const inNamespace = `${namespace}/${resource}`;
+  return name === "" ? [resource, inNamespace] : [resource, inNamespace, `${inNamespace}/${name}`];
 }
 
 function isAbout(resource: string, info: RequestInfo): boolean {

@@ -64,6 +64,25 @@ describe("who may reveal", () => {
     expect(seen(ONE, SECRET_OBJECT, { reveals: all, type: "application/cbor" }).text).toContain(BASE64);
   });
 
+  it.each<[string, string, boolean]>([
+    ["shop/secrets", ONE, true],
+    ["shop/secrets", SECRETS, true],
+    ["shop/secrets", `${SECRETS}?watch=1`, true],
+    ["shop/secrets", "GET /api/v1/secrets", false],
+    ["shop/secrets", "GET /api/v1/namespaces/other/secrets/db", false],
+    ["shop/secrets", "GET /api/v1/secrets?fieldSelector=metadata.namespace%3Dshop", false],
+    ["shop/secrets/db", ONE, true],
+    ["shop/secrets/db", `${SECRETS}?fieldSelector=metadata.name%3Ddb`, true],
+    ["shop/secrets/db", SECRETS, false],
+    ["shop/secrets/db", `${SECRETS}/other`, false],
+    ["shop/secrets/db", "GET /api/v1/secrets?fieldSelector=metadata.name%3Ddb", false],
+    ["shop/secrets/db", `${SECRETS}?fieldSelector=metadata.name%21%3Ddb`, false],
+    ["shop/secrets/db", "DELETE /api/v1/namespaces/shop/secrets?fieldSelector=metadata.name%3Ddb", false],
+  ])("%s sees what %s gives: %s", (relation, request, reveals) => {
+    const revealed = ["data.*", "stringData.*"].map((field) => `${relation} ${field}`);
+    expect(masksOf(request, { reveals: revealed })).toHaveLength(reveals ? 0 : 2);
+  });
+
   it("one field sees that one only", () => {
     const masks: KubernetesMask[] = [{ resource: "secrets", field: 'data["tls.crt"]', mask: "full" }];
     const shown = json(ONE, SECRET_OBJECT, {
