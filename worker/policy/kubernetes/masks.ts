@@ -44,10 +44,13 @@ export function appliedMasks(
 }
 
 /** An answer to a request in one namespace has objects of that namespace only, and one by name has that one. */
-function relationsOf({ resource }: KubernetesMask, { namespace, name }: RequestInfo): readonly string[] {
+function relationsOf({ resource }: KubernetesMask, info: RequestInfo): readonly string[] {
+  const { namespace, name, group, verb } = info;
   if (namespace === "") return [resource];
   const inNamespace = `${namespace}/${resource}`;
-  return name === "" ? [resource, inNamespace] : [resource, inNamespace, `${inNamespace}/${name}`];
+  // The name in a field selector: an extension's own API server need not heed it.
+  const selected = name !== "" && (group === "" || (verb !== "list" && verb !== "watch"));
+  return selected ? [resource, inNamespace, `${inNamespace}/${name}`] : [resource, inNamespace];
 }
 
 function isAbout(resource: string, info: RequestInfo): boolean {
