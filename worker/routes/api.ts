@@ -69,9 +69,7 @@ api.get("/v1/sessions/:id/events", async (context) => {
   const id = context.req.param("id");
   const wait = Math.min(Number(context.req.query("wait") ?? 0) * 1000, LONGEST_WAIT);
   const { principal } = context.var.token;
-  const control = controlOf(context.env);
-  const allowed: Result<SessionRow, Refusal> =
-    wait > 0 ? await control.mayWatch(principal, id) : await control.session(principal, id);
+  const allowed: Result<SessionRow, Refusal> = await controlOf(context.env).readSession(principal, id);
   if (!allowed.ok) return problem(context, allowed.error);
   const after = Number(context.req.query("after") ?? 0);
   if (!Number.isInteger(after) || after < 0) {

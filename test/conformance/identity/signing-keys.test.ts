@@ -3,12 +3,10 @@
  * quarter of an hour to go: here the gateway is put down and its stored keys are made older by that much, which is
  * what it finds when it has slept. `SALLY_LONG_TESTS=1` waits instead.
  */
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { decodeProtectedHeader } from "jose";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LIMITS } from "../../../wire/limits.ts";
+import { controlDatabase, controlLog } from "../../support/control-database.ts";
 import { GatewayClient } from "../../support/gateway-client.ts";
 import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
 import { TYPES, api, tokenRequest } from "../../support/token-endpoint.ts";
@@ -48,23 +46,10 @@ async function status(token: string): Promise<number> {
   return (await api(stack.gateway, token, "GET", "/v1/whoami")).status;
 }
 
-/** The Control object's database is the only one with signing keys. */
-async function controlDatabase(): Promise<DatabaseSync> {
-  const directory = join(stack.system.directory, "gateway");
-  for (const name of await readdir(directory, { recursive: true })) {
-    if (!name.endsWith(".sqlite")) continue;
-    const database = new DatabaseSync(join(directory, name));
-    const found = database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'signing_keys'").get();
-    if (found !== undefined) return database;
-    database.close();
-  }
-  throw new Error("no database has signing keys");
-}
-
 /** The gateway sleeps, and finds its keys older by `ms` when it wakes. */
 async function sleep(ms: number): Promise<void> {
   await stack.system.gateway.stop();
-  const database = await controlDatabase();
+  const database = await controlDatabase(stack.system, false);
   database
     .prepare("UPDATE signing_keys SET signs_from = signs_from - ?, verifies_until = verifies_until - ?")
     .run(ms, ms);
@@ -127,6 +112,8 @@ describe("a rotation by schedule", () => {
     await expect.poll(async () => (await published()).length, { timeout: 30_000 }).toBe(2);
     expect((await keys()).map((key) => key.status)).toEqual(["published", "signing"]);
     expect((await keys())[1]?.kid).toBe(before);
+    const recorded = (await controlLog(stack.system)).filter(({ type }) => type === "signing_key");
+    expect(recorded.map(({ by }) => by === undefined)).toEqual([false, true]);
     // Once is enough.
     await newToken();
     expect(await published()).toHaveLength(2);

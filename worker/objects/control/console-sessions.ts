@@ -271,8 +271,13 @@ export class ConsoleSessions {
     return ok({ token: good.value, csrf: row.csrf, id });
   }
 
+  /** Its owner logs out. */
   end(cookie: string): void {
-    this.#end(sha256(cookie));
+    const id = sha256(cookie);
+    const row = this.#row(id);
+    if (row === undefined) return;
+    this.#host.record({ type: "console_logout", principal: JSON.parse(row.principal) as Principal });
+    this.#end(id);
   }
 
   #end(id: string): void {

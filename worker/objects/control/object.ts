@@ -397,8 +397,8 @@ export class ControlObject extends DurableObject<Bindings> {
     return this.#parts.sessions.get(principal, id);
   }
 
-  mayWatch(principal: Principal, id: string): Result<SessionRow, Refusal> {
-    return this.#parts.sessions.mayWatch(principal, id);
+  readSession(principal: Principal, id: string): Result<SessionRow, Refusal> {
+    return this.#parts.sessions.read(principal, id, Date.now());
   }
 
   killSession(

@@ -5,7 +5,7 @@
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { sessionOf } from "../../env.ts";
-import { samePrincipal } from "../../policy/approval.ts";
+import { principalKey, samePrincipal } from "../../policy/approval.ts";
 import type { VerifiedToken } from "../../policy/grant.ts";
 import type { Principal } from "../../policy/types.ts";
 import type { EventBody } from "../recording/chain.ts";
@@ -26,7 +26,13 @@ export type DirectoryHost = {
   readonly changed: (session: SessionRow) => void;
 };
 
+/** Reading on within this time is part of the same reading. */
+const SAME_READING = 10 * 60_000;
+const MOST_READINGS = 10_000;
+
 export class SessionDirectory {
+  /** When somebody's reading of a session was recorded last; forgotten with the memory, and then recorded again. */
+  readonly #readings = new Map<string, number>();
   readonly #index: SessionIndex;
   readonly #host: DirectoryHost;
 
@@ -73,9 +79,23 @@ export class SessionDirectory {
     return ok(row);
   }
 
-  /** Whether somebody may follow a session while it goes on: their own, or by policy. */
-  mayWatch(principal: Principal, id: string): Result<SessionRow, Refusal> {
-    return this.#ownOrPermitted(principal, id, "session:watch");
+  /**
+   * Whether somebody may read a session's recording: while it is live, that is to watch it. That it was read is
+   * recorded, and not for every page of it anew.
+   */
+  read(principal: Principal, id: string, now: number): Result<SessionRow, Refusal> {
+    const found = this.get(principal, id);
+    if (!found.ok) return found;
+    const live = found.value.status === "live";
+    const allowed = live ? this.#ownOrPermitted(principal, id, "session:watch") : found;
+    if (!allowed.ok) return allowed;
+    const reading = `${live ? "watch" : "replay"} ${id} ${principalKey(principal)}`;
+    if ((this.#readings.get(reading) ?? 0) <= now - SAME_READING) {
+      this.#host.record({ type: "session_read", session: id, live, by: principal });
+      if (this.#readings.size >= MOST_READINGS) this.#readings.clear();
+      this.#readings.set(reading, now);
+    }
+    return allowed;
   }
 
   async kill(
