@@ -49,6 +49,14 @@ describe("quorum", () => {
     expect((await waiting.result).code).toBe(0);
   });
 
+  it("waits for all of several policies", async () => {
+    const { waiting, id } = await hold("update in_common set note = 'x' where id = 1");
+    const first = await api("agent", "POST", `/v1/approvals/${id}/approve`, {});
+    expect(first).toMatchObject({ status: "pending" });
+    await api("reviewer-a", "POST", `/v1/approvals/${id}/approve`, {});
+    expect(await waiting.result).toMatchObject({ code: 0, stdout: "UPDATE 1\n" });
+  });
+
   it("lets another group decide only once it has been escalated to", async () => {
     const { waiting, id } = await hold("update escalating set note = 'x' where id = 1");
     await expect(api("reviewer-a", "POST", `/v1/approvals/${id}/approve`, {})).rejects.toMatchObject({
@@ -87,6 +95,29 @@ describe("a client that waits", () => {
     await api("reviewer-b", "POST", `/v1/approvals/${id}/approve`, {});
     const { code, stdout } = await waiting.result;
     expect([code, stdout]).toEqual([0, "UPDATE 1\n"]);
+  });
+});
+
+describe("a request that nobody decides", () => {
+  it("ends by itself, and its client is told so, over SQL and SSH", async () => {
+    // Both resources give ten seconds here.
+    const sql = approvals.stack.startSally("engineer", [
+      "psql",
+      "shop-db",
+      "--",
+      "-c",
+      "delete from orders where id = 971",
+    ]);
+    const ssh = approvals.stack.startSally("engineer", ["ssh", "web-1", "--", "touch /dev/null"]);
+    const [sqlId] = await sql.waitFor("stderr", APPROVAL);
+    await ssh.waitFor("stderr", /still held for dba after [1-9]\d* s \(approval apr_/);
+    const [ended, commandEnded] = await Promise.all([sql.result, ssh.result]);
+    expect(ended.stderr).toContain(`nobody decided approval ${sqlId} in time`);
+    expect(commandEnded.stderr).toMatch(/nobody decided approval apr_[0-9a-z]+ in time/);
+    for (const { code } of [ended, commandEnded]) expect(code).not.toBe(0);
+    await expect(api("reviewer-a", "POST", `/v1/approvals/${sqlId}/approve`, {})).rejects.toMatchObject({
+      code: "approval_not_pending",
+    });
   });
 });
 

@@ -32,6 +32,14 @@ when { context.writes.contains("either") };
 permit (principal in Group::"engineers", action == Action::"postgres:update", resource == Resource::"scratch-db")
 when { context.writes.contains("escalating") };
 
+@id("both-people") @approval("dba")
+permit (principal in Group::"engineers", action == Action::"postgres:update", resource == Resource::"scratch-db")
+when { context.writes.contains("in_common") };
+
+@id("both-machine") @approval("agents")
+permit (principal in Group::"engineers", action == Action::"postgres:update", resource == Resource::"scratch-db")
+when { context.writes.contains("in_common") };
+
 @id("agents-decide")
 permit (principal in Group::"agents", action == Action::"approval:decide", resource == Resource::"scratch-db");
 
@@ -69,10 +77,9 @@ export async function startApprovalStack(): Promise<ApprovalStack> {
         );
       return {
         ...files,
-        "sallyport.yaml": (files["sallyport.yaml"] ?? "").replace(
-          /(  scratch-db:\n)/,
-          "$1    heldReminder: 1s\n",
-        ),
+        "sallyport.yaml": (files["sallyport.yaml"] ?? "")
+          .replace(/^ {2}(scratch-db|web-1):\n/gm, "$&    heldReminder: 1s\n")
+          .replace(/^ {2}(shop-db|web-1):\n/gm, "$&    approvalExpires: 10s\n"),
         "policies.cedar": base,
         "approvals.cedar": POLICIES,
         "notifications.yaml": `notifications:
@@ -99,7 +106,15 @@ export async function startApprovalStack(): Promise<ApprovalStack> {
     },
   });
   await stack.direct(async (client) => {
-    for (const table of ["batched", "pairs", "either", "escalating", "by_machine", "looked_at"]) {
+    for (const table of [
+      "batched",
+      "pairs",
+      "either",
+      "escalating",
+      "by_machine",
+      "in_common",
+      "looked_at",
+    ]) {
       await client.query(`create table ${table} (id int primary key, note text)`);
       await client.query(`insert into ${table} select i, 'row ' || i from generate_series(1, 200) i`);
       await client.query(`grant all on ${table} to sallyport`);
