@@ -323,6 +323,175 @@ describe.skipIf(missing !== undefined)(
       });
     });
 
+    describe("makes nothing of a patch that the gateway misses", () => {
+      const WEB = "/apis/apps/v1/namespaces/shop/deployments/web";
+      const INFO = { verb: "patch", resource: "deployments", group: "apps", subresource: "" } as const;
+      const JSON_PATCH = "application/json-patch+json";
+      const MERGE = "application/merge-patch+json";
+      const STRATEGIC = "application/strategic-merge-patch+json";
+      const APPLY = "application/apply-patch+yaml";
+      const POD = "/spec/template/spec";
+      let before: KubernetesBodyFacts;
+
+      function factsOf(type: string, bytes: Uint8Array): KubernetesBodyFacts | string {
+        const value = readKubernetesBody(INFO, { type, encoding: "", bytes });
+        const facts = value.ok ? bodyFacts(value.value, type) : value;
+        return facts.ok ? facts.value : facts.error;
+      }
+
+      beforeAll(async () => {
+        const labels = { app: "web" };
+        const spec = {
+          containers: [
+            { name: "a", image: "good:1", tty: true, securityContext: { capabilities: { add: ["CHOWN"] } } },
+          ],
+          volumes: [{ name: "v", emptyDir: {} }],
+        };
+        const object = {
+          apiVersion: "apps/v1",
+          kind: "Deployment",
+          metadata: { name: "web" },
+          spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec } },
+        };
+        const bytes = utf8(JSON.stringify(object));
+        const created = await ask("POST", WEB.replace("/web", ""), { "content-type": JSON_TYPE }, bytes);
+        const facts = factsOf(JSON_TYPE, created.body);
+        if (created.status !== 201 || typeof facts === "string") throw new Error(displayUtf8(created.body));
+        before = facts;
+      });
+
+      it.each<[string, string, unknown, boolean]>([
+        ["a merge", MERGE, { spec: { template: { spec: { hostNetwork: true } } } }, true],
+        [
+          "a strategic merge",
+          STRATEGIC,
+          { spec: { template: { spec: { containers: [{ name: "a", image: "evil" }] } } } },
+          true,
+        ],
+        [
+          "a strategic replacement",
+          STRATEGIC,
+          {
+            spec: {
+              template: {
+                spec: { $patch: "replace", hostPID: true, containers: [{ name: "b", image: "evil" }] },
+              },
+            },
+          },
+          true,
+        ],
+        [
+          "a strategic merge of one list",
+          STRATEGIC,
+          {
+            spec: {
+              template: {
+                spec: {
+                  "$setElementOrder/volumes": [{ name: "v" }],
+                  volumes: [{ name: "w", hostPath: { path: "/etc//" } }],
+                },
+              },
+            },
+          },
+          true,
+        ],
+        [
+          "an apply",
+          APPLY,
+          `{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {template: {spec: {hostIPC: yes, containers: [{name: z, image: evil}]}}}}`,
+          true,
+        ],
+        [
+          "an apply with an anchor",
+          APPLY,
+          `{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {template: {spec: {hostIPC: &t true, hostPID: *t, containers: [{name: z, image: evil}]}}}}`,
+          false,
+        ],
+        [
+          "a JSON patch",
+          JSON_PATCH,
+          [{ op: "replace", path: `${POD}/containers/0/image`, value: "evil" }],
+          true,
+        ],
+        [
+          "a JSON patch at the end",
+          JSON_PATCH,
+          [{ op: "add", path: `${POD}/containers/0/securityContext/capabilities/add/-`, value: "SYS_ADMIN" }],
+          true,
+        ],
+        [
+          "a JSON patch from the end",
+          JSON_PATCH,
+          [
+            {
+              op: "replace",
+              path: `${POD}/containers/0/securityContext/capabilities/add/-1`,
+              value: "SYS_ADMIN",
+            },
+          ],
+          true,
+        ],
+        [
+          "a JSON patch at 00",
+          JSON_PATCH,
+          [
+            {
+              op: "replace",
+              path: `${POD}/containers/00/securityContext/capabilities/add/00`,
+              value: "SYS_ADMIN",
+            },
+          ],
+          true,
+        ],
+        [
+          "a JSON patch with escapes",
+          JSON_PATCH,
+          `[{"op":"add","p\\u0061th":"${POD}/host\\u004eetwork","value":true}]`,
+          true,
+        ],
+        [
+          "a JSON patch of it all",
+          JSON_PATCH,
+          [{ op: "add", path: `${POD}/volumes`, value: [{ name: "w", hostPath: { path: "/./etc" } }] }],
+          true,
+        ],
+        [
+          "a JSON patch that copies",
+          JSON_PATCH,
+          [{ op: "copy", from: `${POD}/containers/0/tty`, path: `${POD}/hostNetwork` }],
+          false,
+        ],
+        [
+          "a JSON patch that moves",
+          JSON_PATCH,
+          [{ op: "move", from: `${POD}/containers/0/tty`, path: `${POD}/hostNetwork` }],
+          false,
+        ],
+        [
+          "a JSON patch with an operation twice",
+          JSON_PATCH,
+          `[{"op":"test","op":"add","path":"${POD}/hostNetwork","value":true}]`,
+          false,
+        ],
+      ])("%s", async (_, type, patch, readable) => {
+        const bytes = utf8(typeof patch === "string" ? patch : JSON.stringify(patch));
+        const path = `${WEB}?dryRun=All${type === APPLY ? "&fieldManager=test&force=true" : ""}`;
+        const { status, body } = await ask("PATCH", path, { "content-type": type, accept: JSON_TYPE }, bytes);
+        expect([status, displayUtf8(body)]).toEqual([200, expect.any(String)]);
+        const after = factsOf(JSON_TYPE, body);
+        const ours = factsOf(type, bytes);
+        if (typeof after === "string") throw new Error(after);
+        // It does something, or this proves nothing.
+        expect(after).not.toEqual(before);
+        expect(typeof ours === "string" ? ours : true).toEqual(readable ? true : expect.any(String));
+        if (typeof ours === "string") return;
+        for (const set of ["hostNamespaces", "hostPaths", "images", "capabilities"] as const) {
+          const added = after[set].filter((value) => !before[set].includes(value));
+          expect(ours[set]).toEqual(expect.arrayContaining(added));
+        }
+      });
+    });
+
     describe("gives Secrets in every form, of which the client sees none", () => {
       const SECRETS = "/api/v1/namespaces/payments/secrets";
       const ONE = `${SECRETS}/masked`;
