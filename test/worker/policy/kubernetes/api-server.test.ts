@@ -387,7 +387,7 @@ describe.skipIf(missing !== undefined)(
             spec: {
               template: {
                 spec: {
-                  "$setElementOrder/volumes": [{ name: "v" }],
+                  "$setElementOrder/volumes": [{ name: "w" }, { name: "v" }],
                   volumes: [{ name: "w", hostPath: { path: "/etc//" } }],
                 },
               },
