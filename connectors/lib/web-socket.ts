@@ -57,6 +57,7 @@ export function dial(url: string, options: DialOptions = {}): Promise<Result<Web
       handshakeTimeout: options.timeout ?? DEFAULT_TIMEOUT,
       maxPayload: LIMITS.tunnel.frame,
       perMessageDeflate: false,
+      ...(isPrivate(url) ? { generateMask: noMask } : {}),
       followRedirects: false,
     });
     const abort = () => finish(err({ reason: "unreachable", message: "the attempt was given up" }));
@@ -99,6 +100,20 @@ export function dial(url: string, options: DialOptions = {}): Promise<Result<Web
     if (options.signal?.aborted === true) abort();
     else options.signal?.addEventListener("abort", abort, { once: true });
   });
+}
+
+/** Whether nobody can read along between us and the other end: TLS, or this machine. */
+function isPrivate(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === "wss:" || hostname === "127.0.0.1" || hostname === "[::1]" || hostname === "localhost";
+}
+
+/**
+ * Masks keep proxies that read along from taking a client's bytes for HTTP (RFC 6455 section 10.3). Where there
+ * can be none, a mask of zeros spares a copy of everything that is sent, a third of a connector's work.
+ */
+function noMask(mask: Buffer): void {
+  mask.fill(0);
 }
 
 function refused(status: number, body: Buffer, retryAfter: string | undefined): DialFailure {

@@ -52,6 +52,7 @@ export class ClientTransport {
   #over = false;
   #exchanges = 0;
   #hostKeyRefused = false;
+  #gathering = false;
 
   /**
    * @param verify whether the server's public key, as an SSH blob, is the one expected
@@ -74,7 +75,7 @@ export class ClientTransport {
         this.#hostKeyRefused = !valid;
         decide(valid);
       },
-      onWrite: (data) => void stream.write(data),
+      onWrite: (data) => this.#write(data),
       onError: (error) => this.#fail(this.#hostKeyRefused ? "host_key" : error.message),
       onHandshakeComplete: () => {
         this.#sender.exchanged();
@@ -111,6 +112,25 @@ export class ClientTransport {
   close(): void {
     this.#over = true;
     this.#sender.close();
+    this.#leave();
+  }
+
+  /** ssh2 writes a packet in three pieces, and a turn may write several: they go in one system call. */
+  #write(data: Buffer): void {
+    if (!this.#gathering) {
+      this.#gathering = true;
+      this.#stream.cork();
+      process.nextTick(() => {
+        this.#gathering = false;
+        this.#stream.uncork();
+      });
+    }
+    this.#stream.write(data);
+  }
+
+  #leave(): void {
+    // What was said last, such as the signal for a program, still goes.
+    this.#stream.uncork();
     this.#stream.destroy();
   }
 
@@ -137,6 +157,6 @@ export class ClientTransport {
     if (this.#over) return;
     this.#over = true;
     this.#events.lost(why);
-    this.#stream.destroy();
+    this.#leave();
   }
 }
