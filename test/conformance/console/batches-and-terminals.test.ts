@@ -1,4 +1,4 @@
-/** In a real browser: choosing a batch, playing a terminal, keeping the focus, and losing the right to decide. */
+/** In a real browser: choosing a batch, playing a terminal, keeping the focus, losing the right to decide, connectors. */
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Visit, launchChromium, visitAs } from "../../support/chromium.ts";
@@ -90,8 +90,13 @@ describe("the focus", () => {
     await card(912).waitFor();
     const button = card(912).getByRole("button", { name: "Deny…" });
     await button.focus();
-    const isFocused = (): Promise<boolean> =>
-      button.evaluate("(element) => element === document.activeElement");
+    const isFocused = async (): Promise<boolean> => {
+      const where = await page.evaluate(
+        "`${document.activeElement.textContent} of ${document.activeElement.closest('[data-approval]')?.textContent}`",
+      );
+      return /^Deny… of .*id = 912/.test(String(where));
+    };
+    expect(await isFocused()).toBe(true);
     heldPsql(remove(913));
     await card(913).waitFor();
     expect(await isFocused()).toBe(true);
@@ -164,5 +169,17 @@ describe("a reviewer who loses the right while the page is open", () => {
     psql.kill("SIGKILL");
     const result = await psql.result;
     expect(result.stdout).not.toContain("DELETE");
+  });
+});
+
+describe("the page of resources", () => {
+  it("shows at once that a connector has gone, and that it is back", async () => {
+    const page = await pageOf("reviewer-a", "/console/resources");
+    const row = page.locator("tr", { hasText: "shop-db" });
+    await row.getByText("online", { exact: true }).waitFor();
+    await stack.system.connector.stop("SIGINT");
+    await row.getByText("offline", { exact: true }).waitFor();
+    await stack.system.startConnector();
+    await row.getByText("online", { exact: true }).waitFor();
   });
 });
