@@ -16,6 +16,7 @@ import { type KubernetesBody, bodyFacts, isDryRun, readKubernetesBody } from "./
 import { checkWrite } from "./masked-writes.ts";
 import type { AppliedMask } from "./masks.ts";
 import { type RequestInfo, requestInfo } from "./request-info.ts";
+import { requestText } from "./request-text.ts";
 
 /** Whether the decision needs the body: every change of an object has one that says what it is. */
 export function kubernetesNeedsBody(request: HttpRequest): boolean {
@@ -42,7 +43,6 @@ export function kubernetesOperation(
   const parsed = requestInfo(request);
   if (!parsed.ok) return parsed;
   const info = parsed.value;
-  const { target, method, upgrade } = request;
   // Where none belongs it would be the server's to ignore or not.
   if (request.hasBody && !isChange(info) && info.verb !== "proxy" && info.verb !== "nonresource") {
     return err(refusal("request_invalid", "this request to the cluster has a body, which it has no use for"));
@@ -57,7 +57,7 @@ export function kubernetesOperation(
   }
   return ok({
     actions: actionsOf(info, given, value),
-    text: `${upgrade ? "WebSocket" : method} ${target.path}${target.query}`,
+    text: requestText(request, info),
   });
 }
 

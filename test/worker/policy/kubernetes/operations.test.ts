@@ -291,7 +291,7 @@ describe("facts", () => {
           },
         },
       ],
-      text: `WebSocket ${POD}/exec?command=psql&command=-c&command=drop+table+x&container=app&tty=1&stdin=1`,
+      text: "kubectl exec -n shop -it web -c app -- psql -c 'drop table x'",
     });
   });
 
