@@ -1,4 +1,4 @@
-/** The events of an SSH session (worker/objects/session/ssh.ts) as lines for a person. */
+/** The events of an SSH session, and of what runs in a pod, as lines for a person. */
 import { z } from "zod";
 
 const Channel = { channel: z.number() };
@@ -23,6 +23,13 @@ const Body = z.discriminatedUnion("type", [
   z.looseObject({ type: z.literal("input"), ...Channel, ...Content }),
   z.looseObject({ type: z.literal("resize"), ...Channel, columns: z.number(), rows: z.number() }),
   z.looseObject({ type: z.literal("signal"), ...Channel, signal: z.string() }),
+  z.looseObject({
+    type: z.literal("detected"),
+    ...Channel,
+    stream: z.number(),
+    kinds: z.array(z.string()),
+    action: z.string(),
+  }),
   z.looseObject({ type: z.literal("declined"), what: z.string() }),
   z.looseObject({ type: z.literal("open_failed"), ...Channel, code: z.string(), reason: z.string() }),
   z.looseObject({
@@ -55,6 +62,8 @@ export function sshLinesOf(event: unknown): string[] | undefined {
       return [`channel ${body.channel} is now ${body.columns} by ${body.rows}`];
     case "signal":
       return [`channel ${body.channel} gets signal ${body.signal}`];
+    case "detected":
+      return [`channel ${body.channel}: ${body.kinds.join(", ")} in its output (${body.action})`];
     case "declined":
       return [`declined: ${body.what}`];
     case "open_failed":

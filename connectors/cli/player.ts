@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import type { Hashed } from "./chain.ts";
+import { httpLinesOf } from "./player-http.ts";
 import { sshLinesOf } from "./player-ssh.ts";
 import { toJson, visible, visibleLine } from "./terminal.ts";
 
@@ -106,7 +107,7 @@ export function newPlayer(): Player {
       const parsed = Body.safeParse(body);
       const [first = "", ...more] = parsed.success
         ? linesOf(parsed.data)
-        : (sshLinesOf(body) ?? [`${body.type}  ${toJson(body)}`]);
+        : (httpLinesOf(body) ?? sshLinesOf(body) ?? [`${body.type}  ${toJson(body)}`]);
       const time = timeOf(at);
       // Further lines stand below the first one's text, also those of a statement that has several.
       const indented = more

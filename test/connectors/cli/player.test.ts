@@ -145,4 +145,49 @@ describe("a recording as it is read", () => {
     // oxlint-disable-next-line no-control-regex -- none may be left
     expect(shown).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u202e]/);
   });
+
+  it.each([
+    [
+      {
+        type: "operation",
+        operation: 2,
+        kind: "request",
+        text: "GET /orders/1",
+        method: "GET",
+        target: "/orders/1",
+        headers: [],
+        decision: { effect: "allow", policies: [{ id: "engineers-read" }] },
+      },
+      `${TIME}[2] allow by engineers-read\n${BELOW}GET /orders/1\n`,
+    ],
+    [{ type: "response", operation: 2, status: 200, headers: [] }, `${TIME}[2] answered 200\n`],
+    [
+      { type: "response_body", operation: 2, text: '{"id":1,\n"card":"****8191"}\n' },
+      `${TIME}[2] received\n${BELOW}{"id":1,\n${BELOW}"card":"****8191"}\n`,
+    ],
+    [
+      {
+        type: "completed",
+        operation: 2,
+        status: 200,
+        response: { bytes: 900, truncated: true, sha256: "00" },
+        masked: { card: 2 },
+      },
+      `${TIME}[2] done, received 900 bytes (not all is kept)\n${BELOW}masked: card (2)\n`,
+    ],
+    [
+      { type: "completed", operation: 3, status: 0, code: "connector_lost", reason: "the connector is gone" },
+      `${TIME}[3] broken off: connector_lost: the connector is gone\n`,
+    ],
+    [
+      { type: "forwarded", operation: 4, connections: 2, sent: 10, received: 20 },
+      `${TIME}[4] forwarded 2 connections, sent 10 bytes, received 20 bytes\n`,
+    ],
+    [
+      { type: "detected", channel: 5, stream: 0, kinds: ["card"], action: "mask" },
+      `${TIME}channel 5: card in its output (mask)\n`,
+    ],
+  ])("shows requests and their answers: %j", (body, shown) => {
+    expect(play(body)).toBe(shown);
+  });
 });
