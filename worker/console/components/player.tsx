@@ -49,7 +49,10 @@ export function Player({
     };
   }, [terminal, loadedAt]);
   return (
-    <div class="player" style={{ maxWidth: `${Math.max(24, (terminal.header.columns || USUAL_COLUMNS) * REM_PER_COLUMN)}rem` }}>
+    <div
+      class="player"
+      style={{ maxWidth: `${Math.max(24, (terminal.header.columns || USUAL_COLUMNS) * REM_PER_COLUMN)}rem` }}
+    >
       {state === "loading" && <Loading what="the terminal" />}
       {state === "failed" && <p class="quiet">The terminal player could not be loaded.</p>}
       <div ref={host} />
