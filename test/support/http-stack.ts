@@ -16,6 +16,9 @@ export const PLAIN = "plain-api";
 /** `ssn` and `email` are masked, and what cannot be inspected is denied. */
 export const MASKED = "masked-api";
 
+/** Detectors look at what no mask names, and what cannot be inspected passes. */
+export const WATCHED = "watched-api";
+
 export const UPSTREAM_KEY = "Bearer the-upstream-key";
 
 const RESOURCES = `
@@ -30,6 +33,14 @@ const RESOURCES = `
     http:
       masks: { ssn: full, email: email, accounts.iban: last4 }
       bodyFields: [amount]
+  ${WATCHED}:
+    protocol: http
+    connector: demo
+    detectors: mask
+    http:
+      openapi: { openapi: 3.1.0, paths: { "/customers/{id}": { get: {} }, /customers/all: {} } }
+      uninspectable: allow
+      redirects: any
 `;
 
 const POLICIES = `
@@ -46,6 +57,14 @@ when { context.path like "/secret*" };
 @id("test-no-mutations")
 forbid (principal in Group::"engineers", action == Action::"http:write", resource == Resource::"${PLAIN}")
 when { context.graphqlOperation == "mutation" };
+
+@id("test-no-single-customers")
+forbid (principal, action in Action::"http", resource == Resource::"${WATCHED}")
+when { context.route == "/customers/{id}" };
+
+@id("test-no-ledger")
+forbid (principal, action in Action::"http", resource == Resource::"${PLAIN}")
+when { context.grpcService == "shop.Ledger" };
 
 @id("test-no-large-amounts")
 forbid (principal, action == Action::"http:write", resource == Resource::"${MASKED}")
@@ -72,6 +91,7 @@ export async function startHttpStack(): Promise<HttpStack> {
         credential: { bearer: "env:HTTP_TEST_KEY" },
       },
       [MASKED]: { protocol: "http", address: `http://127.0.0.1:${upstream.port}/` },
+      [WATCHED]: { protocol: "http", address: `http://127.0.0.1:${upstream.port}/` },
     }),
   });
   await stack.system.waitUntilOnline(PLAIN);

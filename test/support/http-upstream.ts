@@ -154,6 +154,16 @@ async function serve(
           "clear-site-data": '"*"',
         })
         .end();
+    case "/array":
+      return array(response, Number(searchParams.get("bytes")));
+    case "/pieces":
+      return pieces(response, Number(searchParams.get("size")));
+    case "/text-gzip":
+      return void response
+        .writeHead(200, { "content-type": "text/plain", "content-encoding": "gzip" })
+        .end(gzipSync(SENSITIVE_TEXT));
+    case "/file":
+      return file(request, response);
     case "/page":
       return void response.writeHead(200, { "content-type": "text/html" }).end(PAGE);
     case "/slow":
@@ -165,6 +175,49 @@ async function serve(
       response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(echoed));
     }
   }
+}
+
+/** Text with what detectors look for. */
+export const SENSITIVE_TEXT = "paid with 4556737586899855 by ada@example.com, thank you\n".repeat(20);
+
+/** The text a few bytes at a time, each in a packet of its own as far as that can be had. */
+async function pieces(response: ServerResponse, size: number): Promise<void> {
+  response.writeHead(200, { "content-type": "text/plain; charset=utf-8" });
+  for (let at = 0; at < SENSITIVE_TEXT.length; at += size) {
+    response.write(SENSITIVE_TEXT.slice(at, at + size));
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  response.end();
+}
+
+/** A file as a server of files has it: validators, conditions and ranges (RFC 9110 sections 13 and 14). */
+function file(request: IncomingMessage, response: ServerResponse): void {
+  const whole = Buffer.from("0123456789");
+  const validators = { etag: '"v1"', "accept-ranges": "bytes", "content-type": "application/octet-stream" };
+  if (request.headers["if-none-match"] === '"v1"') return void response.writeHead(304, validators).end();
+  const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
+  if (from === undefined || to === undefined)
+    return void response.writeHead(200, { ...validators, "content-length": "10" }).end(whole);
+  const part = whole.subarray(Number(from), Number(to) + 1);
+  response.writeHead(206, { ...validators, "content-range": `bytes ${from}-${to}/10` }).end(part);
+}
+
+/** A JSON array of people of at least that many bytes. */
+async function array(response: ServerResponse, bytes: number): Promise<void> {
+  response.writeHead(200, { "content-type": "application/json" });
+  const people = `${JSON.stringify(PERSON)},`.repeat(400);
+  response.write("[");
+  for (let sent = 0; sent < bytes && !response.destroyed; sent += people.length) {
+    if (response.write(people)) continue;
+    await new Promise<void>((resolve) => {
+      const go = (): void => {
+        response.off("drain", go).off("close", go);
+        resolve();
+      };
+      response.on("drain", go).on("close", go);
+    });
+  }
+  response.end(`${JSON.stringify(PERSON)}]`);
 }
 
 async function upload(request: IncomingMessage, response: ServerResponse): Promise<void> {

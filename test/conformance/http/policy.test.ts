@@ -1,7 +1,8 @@
 /** What policy, masks and approvals do to requests, seen from both ends and in the recording. */
 import { createRemoteJWKSet, jwtVerify } from "jose";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type HttpStack, MASKED, PLAIN, startHttpStack } from "../../support/http-stack.ts";
+import { type HttpStack, MASKED, PLAIN, startHttpStack, WATCHED } from "../../support/http-stack.ts";
+import { PERSON } from "../../support/http-upstream.ts";
 
 let http: HttpStack;
 let engineer: { authorization: string };
@@ -81,7 +82,102 @@ describe("masks", () => {
   });
 });
 
+describe("an answer that is text", () => {
+  for (const size of [1, 7, 40]) {
+    it(`is searched across the borders of its pieces (${size} bytes each)`, async () => {
+      const answer = await fetch(`${http.url(WATCHED)}/pieces?size=${size}`, { headers: engineer });
+      const text = await answer.text();
+      expect(text).not.toContain("4556737586899855");
+      expect(text).not.toContain("ada@example.com");
+      expect(text.match(/^paid with \S+ by \S+, thank you$/gm)).toHaveLength(20);
+    });
+  }
+
+  it("is searched when it is compressed", async () => {
+    const text = await (await fetch(`${http.url(WATCHED)}/text-gzip`, { headers: engineer })).text();
+    expect(text).toContain("paid with ");
+    expect(text).not.toContain("4556737586899855");
+  });
+});
+
+describe("what cannot be inspected", () => {
+  it("passes untouched where the resource says so", async () => {
+    const answer = await fetch(`${http.url(WATCHED)}/people-brotli`, {
+      headers: { ...engineer, "accept-encoding": "br" },
+    });
+    expect(answer.status).toBe(200);
+    // fetch opens it: the bytes came whole.
+    expect(await answer.json()).toEqual([PERSON, PERSON]);
+    expect((await fetch(`${http.url(WATCHED)}/people-range`, { headers: engineer })).status).toBe(206);
+  });
+});
+
+describe("ranges and validators", () => {
+  const file = (resource: string, more: Record<string, string>): Promise<Response> =>
+    fetch(`${http.url(resource)}/file`, { headers: { ...engineer, ...more } });
+
+  it("are the service's own where nothing is hidden", async () => {
+    const part = await file(PLAIN, { range: "bytes=2-4" });
+    expect([part.status, part.headers.get("content-range"), await part.text()]).toEqual([
+      206,
+      "bytes 2-4/10",
+      "234",
+    ]);
+    const whole = await file(PLAIN, {});
+    expect([whole.headers.get("etag"), whole.headers.get("content-length"), await whole.text()]).toEqual([
+      '"v1"',
+      "10",
+      "0123456789",
+    ]);
+    const known = await file(PLAIN, { "if-none-match": '"v1"' });
+    expect([known.status, await known.text()]).toEqual([304, ""]);
+  });
+
+  it("are not used where something may be", async () => {
+    // A stream of bytes without a type that can be read is not inspected, but what asked for a part of it was whole.
+    const answer = await file(WATCHED, { range: "bytes=2-4", "if-none-match": '"v1"' });
+    expect([answer.status, await answer.text()]).toEqual([200, "0123456789"]);
+  });
+});
+
+describe("routes", () => {
+  it("come from an OpenAPI document, the concrete before the templated", async () => {
+    const status = async (path: string): Promise<number> =>
+      (await fetch(`${http.url(WATCHED)}${path}`, { headers: engineer })).status;
+    expect(await status("/customers/7")).toBe(403);
+    expect(await status("/customers/all")).toBe(200);
+    expect(await status("/customers/7/orders")).toBe(200);
+  });
+});
+
+describe("gRPC", () => {
+  it("is decided by service and method, and refused in its own words", async () => {
+    const call = (path: string): Promise<Response> =>
+      fetch(`${http.url(PLAIN)}${path}`, {
+        method: "POST",
+        headers: { ...engineer, "content-type": "application/grpc", te: "trailers" },
+        body: Buffer.from([0, 0, 0, 0, 0]),
+      });
+    const refused = await call("/shop.Ledger/Transfer");
+    expect([refused.status, refused.headers.get("grpc-status"), await refused.text()]).toEqual([
+      200,
+      "7",
+      "",
+    ]);
+    expect((await call("/shop.Catalogue/List")).headers.get("grpc-status")).toBeNull();
+  });
+});
+
 describe("redirects", () => {
+  it("to anywhere are handed on, never followed, where the resource says so", async () => {
+    const to = "https://elsewhere.example/x?y#z";
+    const answer = await fetch(`${http.url(WATCHED)}/redirect?to=${encodeURIComponent(to)}`, {
+      headers: engineer,
+      redirect: "manual",
+    });
+    expect([answer.status, answer.headers.get("location")]).toEqual([302, to]);
+  });
+
   it("to the same service come back under the gateway's address, unfollowed", async () => {
     const to = encodeURIComponent(`http://127.0.0.1:${http.upstream.port}/secret?x=1`);
     const answer = await fetch(`${http.url(PLAIN)}/redirect?to=${to}`, {

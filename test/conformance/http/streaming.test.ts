@@ -8,10 +8,12 @@ import { EventSource } from "undici";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { type HttpStack, MASKED, PLAIN, startHttpStack } from "../../support/http-stack.ts";
-import { downloadBytes } from "../../support/http-upstream.ts";
+import { PERSON, downloadBytes } from "../../support/http-upstream.ts";
 
-/** A gigabyte takes a minute on two cores: asked for by hand. */
-const BIG = process.env["SALLY_TEST_GIGABYTE"] === undefined ? 96 << 20 : 1 << 30;
+/** Gigabytes take minutes on two cores: asked for by hand. */
+const LONG = process.env["SALLY_LONG_TESTS"] !== undefined;
+const BIG = LONG ? 1 << 30 : 96 << 20;
+const BIG_JSON = LONG ? 500 << 20 : 8 << 20;
 const MEMORY = 160 << 20;
 
 let http: HttpStack;
@@ -61,6 +63,7 @@ describe("large bodies", () => {
     expect(answer.headers.get("content-length")).toBe(String(BIG));
     const { result, rise } = await memoryRise(digestOf(answer.body as unknown as AsyncIterable<Uint8Array>));
     expect(result).toEqual(expected);
+    if (LONG) console.log(`${BIG} bytes, gateway's memory rose by ${rise >> 20} MiB`);
     expect(rise).toBeLessThan(MEMORY);
   });
 
@@ -74,6 +77,32 @@ describe("large bodies", () => {
     });
     const { result, rise } = await memoryRise(sent.then((answer) => answer.json()));
     expect(result).toEqual(expected);
+    if (LONG) console.log(`${BIG} bytes, gateway's memory rose by ${rise >> 20} MiB`);
+    expect(rise).toBeLessThan(MEMORY);
+  });
+
+  it("of JSON are masked as they stream, in bounded memory", { timeout: 600_000 }, async () => {
+    const answer = await fetch(`${http.url(MASKED)}/array?bytes=${BIG_JSON}`, { headers });
+    const person = Buffer.byteLength(JSON.stringify(PERSON)) + 1;
+    let bytes = 0;
+    let masks = 0;
+    let tail = "";
+    const read = async (): Promise<void> => {
+      for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) {
+        bytes += chunk.length;
+        const text = tail + Buffer.from(chunk).toString("latin1");
+        if (text.includes(PERSON.ssn) || text.includes(PERSON.email))
+          throw new Error("something was not masked");
+        masks += text.split('"ssn":"****"').length - 1;
+        // Shorter than what is looked for, so that nothing is counted twice.
+        tail = text.slice(-11);
+      }
+    };
+    const { rise } = await memoryRise(read());
+    expect(masks).toBeGreaterThan(BIG_JSON / person);
+    expect(bytes).toBeGreaterThan(BIG_JSON / 2);
+    expect(tail.endsWith("}]}]")).toBe(true);
+    if (LONG) console.log(`masked ${bytes} bytes, gateway's memory rose by ${rise >> 20} MiB`);
     expect(rise).toBeLessThan(MEMORY);
   });
 
@@ -297,24 +326,124 @@ describe("curl", () => {
   });
 });
 
-describe("a connector that is killed in the middle", () => {
-  it("breaks the answer off, and the next request finds the new one", { timeout: 60_000 }, async () => {
-    const answer = await fetch(`${http.url(PLAIN)}/download?bytes=${64 << 20}&length`, { headers });
-    const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
-    await reader.read();
-    await http.stack.system.connector.stop("SIGKILL");
-    const rest = (async () => {
-      for (;;) if ((await reader.read()).done) return "whole";
-    })();
-    await expect(rest).rejects.toThrow();
-    const refused = await fetch(`${http.url(PLAIN)}/hello`, { headers });
-    expect([502, 503]).toContain(refused.status);
-    expect(refused.headers.get("content-type")).toBe("application/problem+json");
-    await http.stack.system.startConnector();
-    await http.stack.system.waitUntilOnline(PLAIN);
-    const again = await fetch(`${http.url(PLAIN)}/hello`, { headers });
-    expect(again.status).toBe(200);
+async function restOf(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<string> {
+  for (;;) if ((await reader.read()).done) return "whole";
+}
+
+/** A body that does not come to its end by itself. */
+async function* slowBytes(): AsyncGenerator<Buffer> {
+  for (;;) {
+    yield Buffer.alloc(1_000);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** The platform does it after a minute of idleness, which a test has no time for; a crash does it at once. */
+async function putOutOfMemory(session: string): Promise<void> {
+  const { system } = http.stack;
+  if (LONG) {
+    await new Promise((resolve) => setTimeout(resolve, 70_000));
+    return system.gateway.hibernate(session);
+  }
+  await system.gateway.crash();
+  await system.startGateway();
+  await system.waitUntilOnline(PLAIN);
+}
+
+describe("a session that was put out of memory", { timeout: LONG ? 300_000 : 60_000 }, () => {
+  it("goes on with the next request in the same recording, for whom nothing was revoked meanwhile", async () => {
+    const asking = async (user: "engineer" | "agent"): Promise<(path: string) => Promise<Response>> => {
+      const authorization = `Bearer ${await http.stack.sessionToken(user)}`;
+      return (path) => fetch(`${http.url(PLAIN)}${path}`, { headers: { authorization } });
+    };
+    const post = async (path: string, body: object): Promise<number> => {
+      const authorization = `Bearer ${await http.stack.sessionToken("reviewer-a")}`;
+      const answer = await fetch(`${http.stack.gateway}${path}`, {
+        method: "POST",
+        headers: { authorization, "content-type": "application/json" },
+        body: JSON.stringify(body),
+      });
+      return answer.status;
+    };
+    const agent = await asking("agent");
+    expect((await agent("/people")).status).toBe(200);
+    const identity = fieldsOf().get("sally-identity")?.split(".")[1] ?? "";
+    const { sub } = JSON.parse(Buffer.from(identity, "base64url").toString()) as { sub: string };
+    const [issuer = "", subject = ""] = sub.split("#");
+    const ask = await asking("engineer");
+    expect((await ask("/before")).status).toBe(200);
+    const session = fieldsOf().get("sally-session") ?? "";
+
+    await putOutOfMemory(session);
+    expect((await ask("/after")).status).toBe(200);
+    expect(fieldsOf().get("sally-session")).toBe(session);
+    expect((await ask("/secret")).status).toBe(403);
+    const authorization = `Bearer ${await http.stack.sessionToken("reviewer-a")}`;
+    const read = async (): Promise<{ type: string; operation?: number; target?: string }[]> => {
+      const url = `${http.stack.gateway}/v1/sessions/${session}/events?limit=100`;
+      const { events } = (await (await fetch(url, { headers: { authorization } })).json()) as {
+        events: { body: { type: string; operation?: number; target?: string } }[];
+      };
+      return events.map(({ body }) => body);
+    };
+    await expect
+      .poll(async () => (await read()).filter(({ type }) => type === "completed").length, { timeout: 20_000 })
+      .toBe(2);
+    const events = await read();
+    expect(events.filter(({ type }) => type === "session")).toHaveLength(1);
+    const operations = events.filter(({ type }) => type === "operation");
+    expect(operations.map(({ target }) => target)).toEqual(["/before", "/after"]);
+    expect(new Set(operations.map(({ operation }) => operation)).size).toBe(2);
+    expect(await post(`/v1/sessions/${session}/kill`, {})).toBe(200);
+    expect((await ask("/killed")).status).toBe(410);
+
+    expect(await post("/v1/revocations", { issuer, subject })).toBe(200);
+    const refused = await agent("/people");
+    expect([401, 410]).toContain(refused.status);
+    expect(await refused.json()).toMatchObject({ code: "principal_revoked" });
   });
+});
+
+describe("a connector that is killed in the middle", () => {
+  it(
+    "breaks off what is under way, and the next request finds the new one",
+    { timeout: 60_000 },
+    async () => {
+      const answer = await fetch(`${http.url(PLAIN)}/download?bytes=${64 << 20}&length`, { headers });
+      const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
+      await reader.read();
+      const stream = await fetch(`${http.url(PLAIN)}/events?count=100000`, { headers });
+      const events = (stream.body as ReadableStream<Uint8Array>).getReader();
+      await events.read();
+      const socket = new WebSocket(`${http.url(PLAIN).replace(/^http/, "ws")}/echo`, { headers });
+      await new Promise((resolve) => socket.once("open", resolve));
+      const closed = new Promise<number>((resolve) => socket.once("close", resolve));
+      const upload = fetch(`${http.url(PLAIN)}/upload`, {
+        method: "POST",
+        headers,
+        body: Readable.toWeb(Readable.from(slowBytes())) as ReadableStream,
+        duplex: "half",
+      }).then(
+        ({ status }) => status,
+        // Answered while it was still sending, a client may find its connection closed first.
+        () => 502,
+      );
+      await expect.poll(() => http.upstream.open.size, { timeout: 20_000 }).toBeGreaterThanOrEqual(3);
+      await http.stack.system.connector.stop("SIGKILL");
+      await expect(restOf(reader)).rejects.toThrow();
+      await expect(restOf(events)).rejects.toThrow();
+      // 1011: the gateway's side of it failed.
+      expect(await closed).toBe(1011);
+      expect(await upload).toBe(502);
+      const refused = await fetch(`${http.url(PLAIN)}/hello`, { headers });
+      expect([502, 503]).toContain(refused.status);
+      expect(refused.headers.get("content-type")).toBe("application/problem+json");
+      await http.stack.system.startConnector();
+      await http.stack.system.waitUntilOnline(PLAIN);
+      const again = await fetch(`${http.url(PLAIN)}/hello`, { headers });
+      expect(again.status).toBe(200);
+    },
+  );
 });
 
 describe("a client that goes away", () => {

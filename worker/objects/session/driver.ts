@@ -65,6 +65,8 @@ export type SessionHost = {
   /** Puts the session into the index and the recording. Nothing may be opened before it has resolved. */
   start(details: EventBody): Promise<Result<void, Refusal>>;
   record(body: EventBody): void;
+  /** Events that the recording has by now. */
+  readonly recorded: number;
   count(what: keyof SessionCounts, by: number): void;
 
   toClient(bytes: Uint8Array): void;

@@ -73,7 +73,8 @@ export class HttpDriver implements RequestDriver {
   #later: Later[] = [];
   #started: Promise<Result<string, Refusal>> | undefined;
   #dialing: Promise<Result<void, Refusal>> | undefined;
-  #next = 1;
+  /** Number of the next operation; each has an event at least, so that one that was put down repeats none. */
+  #next: number;
   #ended: Refusal | undefined;
   #active = 0;
 
@@ -82,6 +83,7 @@ export class HttpDriver implements RequestDriver {
   constructor(host: SessionHost, dialect: HttpDialect) {
     this.#host = host;
     this.#dialect = dialect;
+    this.#next = host.recorded + 1;
   }
 
   // What happens to the driver.

@@ -43,6 +43,11 @@ export class Journal {
     this.#recorder = new Recorder(this.#sql, session);
   }
 
+  /** Events of the recording by now. */
+  get length(): number {
+    return this.#recorder?.head.seq ?? 0;
+  }
+
   get counts(): SessionCounts {
     return this.#counts;
   }
@@ -89,7 +94,7 @@ export class Journal {
   async read(after: number, limit: number, wait: number, goesOn: () => boolean): Promise<ReadEvents> {
     const until = Date.now() + wait;
     for (let left = wait; left > 0 && goesOn(); left = until - Date.now()) {
-      if ((this.#recorder?.head.seq ?? 0) > after) break;
+      if (this.length > after) break;
       await this.#somethingHappens(left);
     }
     const read = this.#recorder?.read(after, limit) ?? { events: [], more: false };

@@ -270,6 +270,10 @@ export class Session implements SessionHost {
     this.journal.record(body);
   }
 
+  get recorded(): number {
+    return this.journal.length;
+  }
+
   count(what: keyof SessionCounts, by: number): void {
     this.journal.count(what, by);
   }
