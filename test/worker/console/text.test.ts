@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, bytes, count, grouped, plural, span } from "../../../worker/console/model/text.ts";
+import { ago, bytes, count, grouped, laidOut, plural, span } from "../../../worker/console/model/text.ts";
 
 describe("what people read", () => {
   it.each([
@@ -42,5 +42,12 @@ describe("what people read", () => {
     const hash = "0123456789abcdef".repeat(4);
     expect(grouped(hash).join("")).toBe(hash);
     expect(grouped(hash)).toHaveLength(8);
+  });
+
+  it("lays JSON out only where nothing is lost by it", () => {
+    expect(laidOut('{"a":[1]}\n')).toBe('{\n  "a": [\n    1\n  ]\n}');
+    for (const text of ['{"id":12345678901234567890}', '{"a":1,"a":2}', '{"a":1}{"b":2}', "plain"]) {
+      expect(laidOut(text)).toBe(text);
+    }
   });
 });

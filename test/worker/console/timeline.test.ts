@@ -45,6 +45,37 @@ describe("a session's timeline", () => {
     });
   });
 
+  it("gathers a request, its answer and how it ended into one entry", () => {
+    const { entries } = timeline(
+      { type: "operation", operation: 1, kind: "request", text: "POST /orders", decision: ALLOWED },
+      { type: "request_body", operation: 1, text: '{"a":' },
+      { type: "request_body", operation: 1, base64: btoa("1}") },
+      { type: "response", operation: 1, status: 201, headers: [] },
+      { type: "response_body", operation: 1, base64: btoa("caf\u00c3") },
+      { type: "response_body", operation: 1, base64: btoa("\u00a9") },
+      { type: "completed", operation: 1, status: 201, response: { bytes: 5000, truncated: true } },
+    );
+    expect(entries).toHaveLength(1);
+    expect(entries[0]).toMatchObject({
+      exit: "201",
+      error: undefined,
+      exchange: { sent: '{"a":1}', received: "café", truncated: true },
+    });
+  });
+
+  it("says of a request what broke it off, or kept it from being sent", () => {
+    const { entries } = timeline(
+      { type: "operation", operation: 1, kind: "request", text: "GET /a", decision: ALLOWED },
+      { type: "completed", operation: 1, status: 0, code: "connector_lost", reason: "gone" },
+      { type: "operation", operation: 2, kind: "request", text: "GET /b", decision: ALLOWED },
+      { type: "open_failed", operation: 2, text: "GET /b", code: "upstream_unreachable", reason: "no" },
+    );
+    expect(entries).toMatchObject([
+      { error: { code: "connector_lost", message: "gone" } },
+      { error: { code: "upstream_unreachable", message: "no" } },
+    ]);
+  });
+
   it("keeps the results of several statements of one operation apart", () => {
     const { entries } = timeline(
       { type: "statement", operation: 1, text: "select 1; select 2", decision: ALLOWED },

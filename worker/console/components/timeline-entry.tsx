@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Entry, Note, Operation, Result, Value } from "../model/timeline.ts";
-import { bytes, plural, span } from "../model/text.ts";
+import { bytes, laidOut, plural, span } from "../model/text.ts";
 import { href } from "../router.ts";
 import { Code } from "./code.tsx";
 import { EffectBadge, Time, sentence } from "./parts.tsx";
@@ -85,7 +85,7 @@ function OperationView({
       )}
       {operation.error !== undefined && (
         <p class="said deny">
-          {operation.error.message} <code class="policy-id">{operation.error.sqlstate}</code>
+          {operation.error.message} <code class="policy-id">{operation.error.code}</code>
         </p>
       )}
       {operation.rewritten !== undefined && (
@@ -123,6 +123,11 @@ function OperationView({
       {operation.results.map((result, index) => (
         <ResultView key={index} result={result} />
       ))}
+      <BodyView name="Sent" text={operation.exchange.sent} />
+      <BodyView name="Answer" text={operation.exchange.received} />
+      {operation.exchange.truncated && (
+        <p class="small quiet">The recording keeps a part of what passed, and a digest of all.</p>
+      )}
     </>
   );
 }
@@ -207,6 +212,20 @@ function ResultView({ result }: { readonly result: Result }): JSX.Element | null
           </>
         )}
       </p>
+    </div>
+  );
+}
+
+/** A body below the request, closed until somebody wants to read it; JSON is laid out. */
+function BodyView({ name, text }: { readonly name: string; readonly text: string }): JSX.Element | null {
+  const [open, setOpen] = useState(false);
+  if (text === "") return null;
+  return (
+    <div>
+      <button type="button" class="link small" aria-expanded={open} onClick={() => setOpen(!open)}>
+        {name}, {bytes(new Blob([text]).size)}
+      </button>
+      {open && <Code text={laidOut(text)} protocol="text" label={`${name.toLowerCase()} as it passed`} />}
     </div>
   );
 }

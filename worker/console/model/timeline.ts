@@ -51,12 +51,15 @@ export type Operation = {
   waitedMs: number | undefined;
   milliseconds: number | undefined;
   refusal: { readonly code: string; readonly message: string } | undefined;
-  error: { readonly sqlstate: string; readonly message: string } | undefined;
+  /** What the server said, or what broke the operation off; `code` is an SQLSTATE or one of ours. */
+  error: { readonly code: string; readonly message: string } | undefined;
   withdrawn: string | undefined;
   results: Result[];
   /** What a command over SSH printed, where it had no terminal: standard output and standard error. */
   output: { stdout: string; stderr: string };
   exit: string | undefined;
+  /** A request's body and its answer's, as they passed; empty where the recording keeps none. */
+  exchange: { sent: string; received: string; readonly truncated: boolean };
 };
 
 export type Note = {
@@ -88,6 +91,8 @@ export class Timeline {
   /** By channel of an SSH session: what runs on it. */
   readonly #channels = new Map<number, Channel>();
   readonly #terminals: Terminal[] = [];
+  /** By operation and direction: the rest of a character that the next part of a body completes. */
+  readonly #bodies = new Map<string, Decoder>();
 
   get entries(): readonly Entry[] {
     return this.#entries;
@@ -131,6 +136,18 @@ export class Timeline {
       case "withdrawn": {
         const operation = this.#operationOf(body);
         if (operation !== undefined) operation.withdrawn = textOf(body["reason"]) || "withdrawn";
+        return;
+      }
+      case "request_body":
+      case "response_body":
+      case "response":
+      case "completed":
+        return this.#exchanged(at, body);
+      case "open_failed": {
+        const operation = this.#operationOf(body);
+        // Without an operation it is a connection's.
+        if (operation === undefined) break;
+        operation.error = { code: textOf(body["code"]), message: textOf(body["reason"]) };
         return;
       }
       case "output":
@@ -192,6 +209,40 @@ export class Timeline {
     } else terminal.output(Date.parse(at), body["text"], body["base64"]);
   }
 
+  /** A part of a request's way to the service and back. */
+  #exchanged(at: string, body: TimelineEvent["body"]): void {
+    const operation = this.#operationOf(body);
+    if (operation === undefined) return;
+    const { exchange } = operation;
+    switch (body.type) {
+      case "request_body":
+        exchange.sent += this.#bodyDecoder(operation, "sent").take(body["text"], body["base64"]);
+        return;
+      case "response_body":
+        exchange.received += this.#bodyDecoder(operation, "received").take(body["text"], body["base64"]);
+        return;
+      case "response":
+        operation.exit = String(optionalNumber(body["status"]) ?? "");
+        return;
+      default: {
+        const code = optionalText(body["code"]);
+        if (code !== undefined) operation.error = { code, message: textOf(body["reason"]) };
+        const parts = [body["request"], body["response"]] as ({ truncated?: unknown } | undefined)[];
+        operation.exchange = { ...exchange, truncated: parts.some((part) => part?.truncated === true) };
+        operation.milliseconds = Date.parse(at) - Date.parse(operation.at);
+      }
+    }
+  }
+
+  #bodyDecoder({ id }: Operation, which: "sent" | "received"): Decoder {
+    const key = `${id} ${which}`;
+    const known = this.#bodies.get(key);
+    if (known !== undefined) return known;
+    const decoder = new Decoder();
+    this.#bodies.set(key, decoder);
+    return decoder;
+  }
+
   /** The entry of the event's operation, made when this is the first event of it. */
   #begin(seq: number, at: string, body: TimelineEvent["body"]): Operation {
     const id = typeof body["operation"] === "number" ? body["operation"] : -seq;
@@ -250,6 +301,7 @@ export class Timeline {
       results: [],
       output: { stdout: "", stderr: "" },
       exit: undefined,
+      exchange: { sent: "", received: "", truncated: false },
     };
     this.#operations.set(id, operation);
     this.#places.set(operation, this.#entries.push(operation) - 1);
@@ -323,7 +375,7 @@ export class Timeline {
     const operation = this.#operationOf(body);
     if (operation === undefined) return;
     if (body["rows"] !== undefined || body["copied"] !== undefined) this.#deliver(this.#result(body), body);
-    operation.error = { sqlstate: textOf(body["sqlstate"]), message: textOf(body["message"]) };
+    operation.error = { code: textOf(body["sqlstate"]), message: textOf(body["message"]) };
     operation.milliseconds = optionalNumber(body["milliseconds"]) ?? operation.milliseconds;
     this.#open.delete(operation.id);
   }
@@ -340,6 +392,7 @@ function shownAs(operation: Operation): Operation {
   return {
     ...operation,
     output: { ...operation.output },
+    exchange: { ...operation.exchange },
     results: operation.results.map((result) => ({ ...result })),
   };
 }
@@ -355,6 +408,8 @@ export function shows(entry: Entry, filter: "all" | Effect | "errors", words: st
   if (entry.kind === "note") return entry.type.includes(wanted);
   return [
     entry.text,
+    entry.exchange.sent,
+    entry.exchange.received,
     ...entry.reads,
     ...entry.writes,
     entry.error?.message ?? "",
