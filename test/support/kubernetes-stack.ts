@@ -3,8 +3,8 @@ import { execFileSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Kubernetes, startKubernetes } from "../../scripts/demo/kubernetes/server.ts";
 import type { OidcUserName } from "../../scripts/lib/oidc-users.ts";
+import { type ClusterKind, type TestCluster, startCluster } from "./kubernetes/cluster.ts";
 import { type NativeCall, type NativeResult, type RunningNative, startNative } from "./native-process.ts";
 import {
   type PrivateStack,
@@ -19,9 +19,14 @@ export const CLUSTER = "test-cluster";
 /** The same cluster; detectors hide what they find in logs and output, and everybody is impersonated. */
 export const WATCHED = "watched-cluster";
 
+/** Whatever listens on the port that the stack was given. */
+export const RAW = "raw-cluster";
+/** The connector's token for it. */
+export const RAW_TOKEN = "the-cluster-token";
+
 export type KubernetesStack = {
   readonly stack: PrivateStack;
-  readonly cluster: Kubernetes;
+  readonly cluster: TestCluster;
   /** Runs `sally kubectl` as that user. */
   kubectl(user: OidcUserName, args: readonly string[], options?: KubectlCall): Promise<SallyResult>;
   startKubectl(user: OidcUserName, args: readonly string[], options?: KubectlCall): RunningSally;
@@ -47,6 +52,9 @@ export type KubectlCall = SallyCall & {
 };
 
 const RESOURCES = `
+  ${RAW}:
+    protocol: kubernetes
+    connector: demo
   ${CLUSTER}:
     protocol: kubernetes
     connector: demo
@@ -58,6 +66,9 @@ const RESOURCES = `
 `;
 
 const POLICIES = `
+@id("dba-everything")
+permit (principal in Group::"dba", action, resource);
+
 @id("kube-look")
 permit (principal in Group::"engineers", action in [Action::"kubernetes:discover", Action::"kubernetes:get",
   Action::"kubernetes:list", Action::"kubernetes:watch", Action::"kubernetes:create", Action::"kubernetes:update",
@@ -96,28 +107,39 @@ when { context.body.privileged };
 `;
 
 /** @throws when there is no kubectl: without it these tests would prove nothing */
-export async function startKubernetesStack(): Promise<KubernetesStack> {
+export async function startKubernetesStack(
+  kind: ClusterKind = "typescript",
+  options: { readonly rawPort?: number } = {},
+): Promise<KubernetesStack> {
   requireKubectl();
-  const cluster = await startKubernetes();
+  const cluster = await startCluster({ kind });
   const directory = await mkdtemp(join(tmpdir(), "sallyport-cluster-"));
   const token = join(directory, "token");
   const ca = join(directory, "ca.pem");
   await writeFile(token, cluster.token, { mode: 0o600 });
   await writeFile(ca, cluster.ca);
   const reached = { protocol: "kubernetes", address: cluster.url, token: `file:${token}`, ca };
+  process.env["RAW_CLUSTER_TOKEN"] = RAW_TOKEN;
   const stack = await startPrivateStack({
     configuration: async (values) => {
       const files = await testConfiguration(values);
       return {
         ...files,
         "sallyport.yaml": `${files["sallyport.yaml"] ?? ""}${RESOURCES}`,
-        "kubernetes.cedar": POLICIES,
+        // The demo's own would decide besides these.
+        "policies.cedar": POLICIES,
       };
     },
     databases: [],
     resources: () => ({
       [CLUSTER]: reached,
-      [WATCHED]: { ...reached, impersonate: { groupPrefix: "" } },
+      [WATCHED]: { ...reached, impersonate: true },
+      [RAW]: {
+        protocol: "kubernetes",
+        address: `http://127.0.0.1:${options.rawPort ?? 1}`,
+        token: "env:RAW_CLUSTER_TOKEN",
+        impersonate: true,
+      },
     }),
   });
   await stack.system.waitUntilOnline(CLUSTER);

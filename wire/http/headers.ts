@@ -245,7 +245,7 @@ function rewriteCookie(cookie: string, prefix: string): string | undefined {
  * its answer: they are not part of what an approval is for. Everything else is.
  */
 const VOLATILE =
-  /^(?:accept|accept-encoding|accept-language|accept-charset|user-agent|date|prefer|priority|dnt|cache-control|pragma|traceparent|tracestate|baggage|b3|x-b3-.*|x-request-id|x-correlation-id|x-amzn-trace-id|sentry-trace|referer|origin|sec-.*|if-none-match|if-modified-since)$/;
+  /^(?:accept|accept-encoding|accept-language|accept-charset|user-agent|date|prefer|priority|dnt|cache-control|pragma|traceparent|tracestate|baggage|b3|x-b3-.*|x-request-id|x-correlation-id|x-amzn-trace-id|sentry-trace|kubectl-session|kubectl-command|audit-id|referer|origin|sec-.*|if-none-match|if-modified-since)$/;
 
 /** The fields that are part of what a reviewer approves, in one order. */
 export function boundHeaders(fields: readonly HeaderField[]): readonly HeaderField[] {
