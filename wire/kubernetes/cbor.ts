@@ -1,14 +1,17 @@
 /**
  * CBOR (RFC 8949) as the API server takes it (k8s.io/apimachinery/pkg/runtime/serializer/cbor): definite lengths
- * only, map keys and texts as byte strings or text strings, no key twice, no tags but self-description (55799) and
- * the expected encodings of byte strings (21 to 23).
+ * only, map keys and texts as byte strings or text strings, no key twice. Of tags only self-description (55799) and
+ * those by which bytes stand for their base64url (21) or base64 (22) text, which is how the API server reads them.
  */
 import { displayUtf8, fromUtf8 } from "../bytes.ts";
 import { LIMITS } from "../limits.ts";
 import { type Result, err, ok } from "../result.ts";
+import { toBase64 } from "../ssh/base64.ts";
 import type { Unreadable, Value } from "./value.ts";
 
 const SELF_DESCRIBED = 55_799;
+const BASE64URL = 21;
+const BASE64 = 22;
 
 export function readCbor(bytes: Uint8Array): Result<Value, Unreadable> {
   const reader = new CborReader(bytes);
@@ -122,9 +125,16 @@ class CborReader {
 
   #tagged(tag: number, start: number, depth: number): Result<Value, Unreadable> {
     if (tag === SELF_DESCRIBED && start === 0) return this.value(depth + 1);
-    const next = this.#bytes[this.#at];
-    if (tag < 21 || tag > 23 || next === undefined || next >> 5 !== 2) return err("unsupported");
-    return this.value(depth + 1);
+    if (tag !== BASE64URL && tag !== BASE64) return err("unsupported");
+    const head = this.#head();
+    if (!head.ok) return head;
+    const { major, argument: length } = head.value;
+    if (major !== 2) return err("unsupported");
+    if (length > this.#bytes.length - this.#at) return err("malformed");
+    const text = toBase64(this.#bytes.subarray(this.#at, this.#at + length));
+    this.#at += length;
+    if (tag === BASE64) return ok(text);
+    return ok(text.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, ""));
   }
 
   #simple(minor: number, start: number): Result<Value, Unreadable> {

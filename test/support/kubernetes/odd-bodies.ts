@@ -4,9 +4,17 @@
  */
 import fc from "fast-check";
 import { concat, utf8 } from "../../../wire/bytes.ts";
+import { cbor } from "../cbor.ts";
 import { inEnvelope, message } from "../protobuf.ts";
 
 const PROTOBUF = "application/vnd.kubernetes.protobuf";
+const CBOR = "application/cbor";
+const CBOR_POD = {
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name: "probe" },
+  spec: { hostNetwork: true, containers: [{ name: "a", image: "evil" }] },
+};
 
 const head = "apiVersion: v1\nkind: Pod\nmetadata: {name: probe}\n";
 const jsonHead = '"apiVersion":"v1","kind":"Pod","metadata":{"name":"probe"}';
@@ -272,7 +280,15 @@ export const ODD_BODIES: readonly (readonly [what: string, type: string, body: s
       ),
     ),
   ],
-  ["CBOR", "application/cbor", Uint8Array.of(0xa1, 0x64, 0x6b, 0x69, 0x6e, 0x64, 0x63, 0x50, 0x6f, 0x64)],
+  ["CBOR", CBOR, cbor(CBOR_POD, 3)],
+  ["CBOR of byte strings", CBOR, cbor(CBOR_POD, 2)],
+  ["CBOR that says twice that it is", CBOR, concat([Uint8Array.of(0xd9, 0xd9, 0xf7), cbor(CBOR_POD, 3)])],
+  // The text of tagged bytes is their base64url: another image than the bytes are.
+  [
+    "CBOR with tagged bytes",
+    CBOR,
+    concat([cbor(CBOR_POD, 2).slice(0, -5), Uint8Array.of(0xd5, 0x44), utf8("evil")]),
+  ],
 ];
 
 const TOKENS = [
@@ -291,6 +307,33 @@ const TOKENS = [
     "null",
   ],
 ].map((token) => utf8(token));
+const CBOR_BYTES = [
+  ...[
+    [0xa1],
+    [0xa3],
+    [0x67, ...utf8("hostPID"), 0xf5],
+    [0x47, ...utf8("hostPID"), 0xf5],
+    [0xf5],
+    [0xf4],
+    [0xf6],
+  ],
+  ...[
+    [0xbf],
+    [0xff],
+    [0xc0],
+    [0xc2],
+    [0xd5],
+    [0xd6],
+    [0xd7],
+    [0x00],
+    [0x40],
+    [0x60],
+    [0x5f],
+    [0x7f],
+    [0x58, 0x07],
+  ],
+].map((bytes) => Uint8Array.from(bytes));
+
 const BYTES = [
   [0x58, 0x01],
   [0x60, 0x01],
@@ -322,7 +365,7 @@ export function mutate(
       changed.subarray(from, from + length),
       changed.subarray(from + length),
     ];
-    const tokens = type === PROTOBUF ? BYTES : TOKENS;
+    const tokens = type === PROTOBUF ? BYTES : type === CBOR ? CBOR_BYTES : TOKENS;
     const inserted = tokens[token % tokens.length] ?? new Uint8Array();
     if (kind === "insert") changed = concat([before, inserted, piece, after]);
     else if (kind === "cut") changed = concat([before, after]);

@@ -107,6 +107,8 @@ export async function startRealCluster(): Promise<Omit<Kubernetes, "port">> {
         "kubelet-preferred-address-types": "InternalIP",
         // Nothing makes the accounts that it would insist on.
         "disable-admission-plugins": "ServiceAccount",
+        // Off by default still, and a way in that has to be looked at as the others are.
+        "feature-gates": "CBORServingAndStorage=true",
         "audit-policy-file": file("audit-policy.json", JSON.stringify(AUDIT_POLICY)),
         "audit-log-path": file("audit.log"),
         "audit-log-mode": "blocking",

@@ -293,7 +293,7 @@ describe.skipIf(missing !== undefined)(
       // SALLY_LONG_TESTS=1: minutes of it.
       const LONG = process.env["SALLY_LONG_TESTS"] === "1";
       it("however it is cut and pasted together", { timeout: LONG ? 1_800_000 : 60_000 }, async () => {
-        const bases = ODD_BODIES.filter(([, type, body]) => type !== "application/cbor" && body.length < 600);
+        const bases = ODD_BODIES.filter(([, , body]) => body.length < 600);
         const changes = fc.record({
           base: fc.nat(bases.length - 1),
           steps: fc.array(mutation, { minLength: 1, maxLength: 2 }),

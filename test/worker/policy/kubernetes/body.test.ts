@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { concat, utf8 } from "../../../../wire/bytes.ts";
 import { bodyFacts, isDryRun, readKubernetesBody } from "../../../../worker/policy/kubernetes/body.ts";
 import type { KubernetesBodyFacts } from "../../../../worker/policy/types.ts";
+import { cbor } from "../../../support/cbor.ts";
 import { inEnvelope, message } from "../../../support/protobuf.ts";
 
 const JSON_TYPE = "application/json";
@@ -194,6 +195,21 @@ spec:
   it("is found in CBOR, whose texts may be byte strings", () => {
     for (const text of [3, 2] as const)
       expect(sorted(facts(cbor({ kind: "Pod", spec: SPEC }, text), CBOR))).toEqual(sorted(FOUND));
+  });
+
+  it("is what the API server makes of tagged bytes in CBOR", () => {
+    const tagged = (tag: number, length: number): unknown =>
+      facts(
+        concat([Uint8Array.of(0xa1, 0x65), utf8("image"), Uint8Array.of(0xc0 | tag, length), utf8("evil")]),
+        CBOR,
+      );
+    expect(tagged(21, 0x44)).toEqual({ images: ["ZXZpbA"] });
+    expect(tagged(22, 0x44)).toEqual({ images: ["ZXZpbA=="] });
+    // Hexadecimal, a number, and base64 of a text.
+    expect(tagged(23, 0x44)).toBe("unsupported");
+    expect(tagged(2, 0x44)).toBe("unsupported");
+    expect(tagged(22, 0x64)).toBe("unsupported");
+    expect(tagged(22, 0x45)).toBe("malformed");
   });
 
   it.each([
@@ -559,18 +575,3 @@ describe("the options of a delete", () => {
     expect(dryRun('{"dryRun":["All"],"dryRun":[]}')).toBe("duplicate");
   });
 });
-
-/** CBOR of a plain object, with texts as text strings (3) or byte strings (2). */
-function cbor(value: unknown, text: 2 | 3): Uint8Array {
-  const head = (major: number, length: number): Uint8Array =>
-    length < 24 ? Uint8Array.of((major << 5) | length) : Uint8Array.of((major << 5) | 24, length);
-  const encode = (each: unknown): Uint8Array => {
-    if (typeof each === "boolean") return Uint8Array.of(each ? 0xf5 : 0xf4);
-    if (typeof each === "number") return head(0, each);
-    if (typeof each === "string") return concat([head(text, utf8(each).length), utf8(each)]);
-    if (Array.isArray(each)) return concat([head(4, each.length), ...each.map(encode)]);
-    const entries = Object.entries(each as object);
-    return concat([head(5, entries.length), ...entries.flatMap((entry) => entry.map(encode))]);
-  };
-  return concat([Uint8Array.of(0xd9, 0xd9, 0xf7), encode(value)]);
-}
