@@ -593,6 +593,44 @@ describe.skipIf(missing !== undefined)(
         expect(typeof seen).not.toBe("string");
       });
 
+      it.each([JSON_TYPE, PROTOBUF])("nor of the token that it makes, as %s", async (accept) => {
+        const accounts = "/api/v1/namespaces/payments/serviceaccounts";
+        const account = utf8(JSON.stringify({ metadata: { name: "ci" } }));
+        await ask("POST", accounts, { "content-type": JSON_TYPE }, account);
+        const path = `${accounts}/ci/token`;
+        const made = await ask("POST", path, { "content-type": JSON_TYPE, accept }, utf8("{}"));
+        expect([made.status, displayUtf8(made.body)]).toEqual([201, expect.stringMatching(/eyJ[\w-]+\.eyJ/)]);
+        const seen = answer(`POST ${path}`, made.body, { type: made.type, status: made.status });
+        if (typeof seen === "string") throw new Error(seen);
+        expect(seen.text).not.toMatch(/eyJ/);
+        expect(seen.text).toContain("****");
+        expect(seen.text).toContain("https://kubernetes.default.svc");
+      });
+
+      it("nor of a ConfigMap's data that is masked, in protobuf, which it reads back masked", async () => {
+        const path = "/api/v1/namespaces/payments/configmaps";
+        const object = {
+          metadata: { name: "masked" },
+          data: { token: CANARY, mode: "fast" },
+          binaryData: { key: data.password },
+        };
+        await ask("POST", path, { "content-type": JSON_TYPE }, utf8(JSON.stringify(object)));
+        const real = await ask("GET", `${path}/masked`, { accept: PROTOBUF });
+        expect(displayUtf8(real.body)).toContain(CANARY);
+        const masks = [
+          { resource: "configmaps", field: "data.token", mask: "full" },
+          { resource: "configmaps", field: "binaryData.*", mask: "full" },
+        ] as const;
+        const seen = answer(`GET ${path}/masked`, real.body, { type: real.type, masks });
+        if (typeof seen === "string") throw new Error(seen);
+        const headers = { "content-type": PROTOBUF, accept: JSON_TYPE };
+        const back = await ask("PUT", `${path}/masked?dryRun=All`, headers, seen.bytes);
+        expect(JSON.parse(displayUtf8(back.body))).toMatchObject({
+          data: { token: "****", mode: "fast" },
+          binaryData: { key: btoa("****") },
+        });
+      });
+
       it.concurrent("as events of a watch in protobuf, which it reads back masked", async () => {
         const { seen } = await through(
           `${SECRETS}?watch=1&timeoutSeconds=1&resourceVersion=0`,
