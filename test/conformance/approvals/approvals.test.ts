@@ -1,13 +1,21 @@
 /** Approvals with several people, batches, escalation, and what reviewers see, through the whole system. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { RunningSally } from "../../support/stack.ts";
 import { openPort, withClient } from "../../support/native.ts";
 import { type Api, type ApprovalStack, apiOf, startApprovalStack } from "./setup.ts";
 
 let approvals: ApprovalStack;
 let api: Api;
+/** Held at the beginning on resources that give ten seconds, so that the other tests use the time. */
+let undecided: { readonly sql: RunningSally; readonly ssh: RunningSally };
 beforeAll(async () => {
   approvals = await startApprovalStack();
-  api = apiOf(approvals.stack);
+  const { stack } = approvals;
+  api = apiOf(stack);
+  undecided = {
+    sql: stack.startSally("engineer", ["psql", "shop-db", "--", "-c", "delete from orders where id = 971"]),
+    ssh: stack.startSally("engineer", ["ssh", "web-1", "--", "touch /dev/null"]),
+  };
 });
 afterAll(() => approvals?.stop());
 
@@ -95,29 +103,6 @@ describe("a client that waits", () => {
     await api("reviewer-b", "POST", `/v1/approvals/${id}/approve`, {});
     const { code, stdout } = await waiting.result;
     expect([code, stdout]).toEqual([0, "UPDATE 1\n"]);
-  });
-});
-
-describe("a request that nobody decides", () => {
-  it("ends by itself, and its client is told so, over SQL and SSH", async () => {
-    // Both resources give ten seconds here.
-    const sql = approvals.stack.startSally("engineer", [
-      "psql",
-      "shop-db",
-      "--",
-      "-c",
-      "delete from orders where id = 971",
-    ]);
-    const ssh = approvals.stack.startSally("engineer", ["ssh", "web-1", "--", "touch /dev/null"]);
-    const [sqlId] = await sql.waitFor("stderr", APPROVAL);
-    await ssh.waitFor("stderr", /still held for dba after [1-9]\d* s \(approval apr_/);
-    const [ended, commandEnded] = await Promise.all([sql.result, ssh.result]);
-    expect(ended.stderr).toContain(`nobody decided approval ${sqlId} in time`);
-    expect(commandEnded.stderr).toMatch(/nobody decided approval apr_[0-9a-z]+ in time/);
-    for (const { code } of [ended, commandEnded]) expect(code).not.toBe(0);
-    await expect(api("reviewer-a", "POST", `/v1/approvals/${sqlId}/approve`, {})).rejects.toMatchObject({
-      code: "approval_not_pending",
-    });
   });
 });
 
@@ -279,6 +264,20 @@ describe("batches", () => {
       psql("delete from batched where id = 104", "--no-wait"),
     );
     expect(same.code).toBe(4);
+  });
+});
+
+describe("a request that nobody decides", () => {
+  it("ends by itself, and its client is told so, over SQL and SSH", async () => {
+    const [sqlId] = await undecided.sql.waitFor("stderr", APPROVAL);
+    await undecided.ssh.waitFor("stderr", /still held for dba after [1-9]\d* s \(approval apr_/);
+    const [ended, commandEnded] = await Promise.all([undecided.sql.result, undecided.ssh.result]);
+    expect(ended.stderr).toContain(`nobody decided approval ${sqlId} in time`);
+    expect(commandEnded.stderr).toMatch(/nobody decided approval apr_[0-9a-z]+ in time/);
+    for (const { code } of [ended, commandEnded]) expect(code).not.toBe(0);
+    await expect(api("reviewer-a", "POST", `/v1/approvals/${sqlId}/approve`, {})).rejects.toMatchObject({
+      code: "approval_not_pending",
+    });
   });
 });
 

@@ -82,7 +82,6 @@ describe("a live stream", () => {
     expect((await stack.sally("reviewer-b", ["approvals", "approve", id ?? ""])).code).toBe(0);
     expect((await held.result).code).toBe(0);
     await stream.waitFor(({ approval }) => approval?.id === id && approval.status === "used");
-    await stack.system.gateway.hibernateControl();
     stream.socket.send("ping");
     await stream.waitFor(({ type }) => type === "pong");
     expect(stream.frames.filter(({ type }) => type === "hello")).toHaveLength(1);
