@@ -454,12 +454,12 @@ export class HttpDriver implements RequestDriver {
     const { request, body, contentLength: length } = pending;
     const { resource } = this.#host;
     const principal = this.#dialect.principal?.(this.#host);
-    const protocols = headerOf(request.headers, "sec-websocket-protocol");
     const headers: HeaderField[] = [
       ...this.#dialect.outgoing(request, this.#host, identity),
       // Where the browser sees the service: what it compares an Origin with, and makes its links of.
       ...forwarded(pending.origin),
     ];
+    const protocols = headerOf(headers, "sec-websocket-protocol");
     return {
       protocol: this.#dialect.protocol,
       resource: resource.name,
