@@ -9,7 +9,6 @@
  * Inputs are worked off one after the other: an effect may bring the next input, and the order in which the
  * client sees things must stay that of the effects.
  */
-import { createHash } from "node:crypto";
 import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import type { Result } from "../../../wire/result.ts";
@@ -18,25 +17,17 @@ import { newSshMachine, reserveChannel } from "../../../wire/ssh/machine-state.t
 import { stepSsh } from "../../../wire/ssh/machine.ts";
 import type { SshAsk, SshEffect, SshInput, SshTarget } from "../../../wire/ssh/machine-types.ts";
 import { SshForwarded } from "../../../wire/ssh/open.ts";
-import type { HeldOperation } from "../../policy/approval.ts";
 import { isFileTransfer, sshOperation } from "../../policy/ssh/operations.ts";
 import type { Decision, Operation } from "../../policy/types.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import { sshHostKey } from "../snapshot.ts";
 import type { SessionDriver, SessionHost } from "./driver.ts";
 import { type DetectorAction, UpstreamChannel } from "./ssh-channel.ts";
+import { SshHolds, actionsOf } from "./ssh-holds.ts";
 import { SshTransport } from "./ssh-transport.ts";
 
 /** Room for the client's data that is worth telling the machine about. */
 const ROOM_STEP = 256 << 10;
-
-type Held = {
-  readonly ask: SshAsk;
-  readonly approval: string;
-  readonly requirements: string;
-  readonly since: number;
-  readonly reminder: ReturnType<typeof setInterval>;
-};
 
 type Work = { readonly input: SshInput } | { readonly effect: SshEffect };
 
@@ -45,9 +36,11 @@ export class SshDriver implements SessionDriver {
   readonly #machine = newSshMachine();
   readonly #transport: SshTransport;
   readonly #channels = new Map<number, UpstreamChannel>();
-  /** Asks that are held or wait for the Control object's answer. */
-  readonly #held = new Map<number, Held>();
+  readonly #holds: SshHolds;
+  /** Asks that are not answered yet. */
   readonly #asking = new Set<number>();
+  /** Remote forwards that were approved: the approval covers the connections on their port. */
+  readonly #approvedForwards = new Set<number>();
   /** SFTP opens that were approved: the approval covers what is done with their handle. */
   readonly #approvedOpens = new Set<number>();
   /** First reads and writes through a handle are recorded, the rest counted (see `#recordOperation`). */
@@ -61,6 +54,13 @@ export class SshDriver implements SessionDriver {
 
   constructor(host: SessionHost) {
     this.#host = host;
+    this.#holds = new SshHolds(host, {
+      isAsking: (ask) => !this.#ended && this.#asking.has(ask.id),
+      login: () => this.#login,
+      notice: (ask, text) => this.#run({ kind: "notice", id: ask.id, text }),
+      pass: (ask, operation, decision, approval) => this.#pass(ask, operation, decision, approval),
+      refuse: (ask, why, operation, decision) => this.#refuse(ask, why, operation, decision),
+    });
     this.#transport = new SshTransport(sshHostKey(), {
       write: (bytes) => host.toClient(bytes),
       payload: (payload) => this.#run({ kind: "clientPayload", payload }),
@@ -128,32 +128,7 @@ export class SshDriver implements SessionDriver {
   }
 
   approvalDecided(outcome: ApprovalOutcome): boolean {
-    const held = [...this.#held.values()].find(({ approval }) => approval === outcome.approval);
-    if (held === undefined) return false;
-    this.#unhold(held);
-    const { ask } = held;
-    this.#host.record({
-      type: "approval",
-      operation: ask.id,
-      ...outcome,
-      waited: this.#host.now() - held.since,
-    });
-    if (outcome.outcome === "approved") {
-      void this.#resume(held);
-      return true;
-    }
-    const about = { approval: held.approval };
-    const comment = outcome.comment === undefined ? "" : `: ${outcome.comment}`;
-    this.#refuse(
-      ask,
-      outcome.outcome === "denied"
-        ? refusal("approval_denied", `denied by ${outcome.by.join(", ")}${comment}`, about)
-        : refusal("approval_expired", `nobody decided approval ${held.approval} in time`, {
-            hint: "send it again to ask again",
-            ...about,
-          }),
-    );
-    return true;
+    return this.#holds.decided(outcome);
   }
 
   // The machine.
@@ -189,7 +164,8 @@ export class SshDriver implements SessionDriver {
         this.#ask(effect.ask);
         return;
       case "withdrawn":
-        this.#withdraw(effect.id, "the client gave up");
+        this.#asking.delete(effect.id);
+        this.#holds.withdraw(effect.id, "the client gave up");
         return;
       case "authenticated":
         this.#starting = true;
@@ -330,14 +306,15 @@ export class SshDriver implements SessionDriver {
       this.#login,
     );
     const decision = this.#host.decide(operation);
-    if (!connection.success || decision.effect === "deny") {
-      const why = decision.effect === "deny" ? decision.refusal : undefined;
-      this.#host.record({
-        type: "connection_refused",
-        forward,
-        text: operation.text,
-        code: why?.code ?? "protocol_violation",
-      });
+    const held = decision.effect === "hold" && !this.#approvedForwards.has(forward);
+    if (!connection.success || held || decision.effect === "deny") {
+      const code =
+        decision.effect === "deny"
+          ? decision.refusal.code
+          : held
+            ? "approval_required"
+            : "protocol_violation";
+      this.#host.record({ type: "connection_refused", forward, text: operation.text, code });
       this.#host.closeChannel(number);
       return;
     }
@@ -411,7 +388,7 @@ export class SshDriver implements SessionDriver {
     const decision = this.#host.decide(operation);
     if (decision.effect === "deny") this.#refuse(ask, decision.refusal, operation, decision);
     else if (decision.effect === "allow" || this.#coveredByOpen(ask)) this.#pass(ask, operation, decision);
-    else void this.#hold(ask, operation, decision);
+    else void this.#holds.hold(ask, operation, decision);
   }
 
   /** Reading through a handle needs no second approval when its opening had one. */
@@ -444,6 +421,7 @@ export class SshDriver implements SessionDriver {
     this.#asking.delete(ask.id);
     this.#recordOperation(ask, operation, decision, approval);
     if (ask.kind === "sftp" && approval !== undefined) this.#approvedOpens.add(ask.id);
+    if (ask.kind === "remoteForward" && approval !== undefined) this.#approvedForwards.add(ask.channel);
     this.#run({ kind: "verdict", verdict: { id: ask.id, effect: "forward" } });
   }
 
@@ -457,7 +435,7 @@ export class SshDriver implements SessionDriver {
       channel: ask.channel,
       message: ask.kind,
       text: operation.text,
-      ...describe(operation),
+      ...actionsOf(operation),
       decision: { effect, ...(decision === undefined ? {} : { policies: decision.policies }) },
       code: why.code,
       reason: why.message,
@@ -485,7 +463,7 @@ export class SshDriver implements SessionDriver {
       text: operation.text,
       ...(ask.kind === "exec" ? { command: toBase64(ask.command) } : {}),
       ...("terminal" in ask ? { terminal: this.#terminalOf(ask.channel), environment: ask.environment } : {}),
-      ...describe(operation),
+      ...actionsOf(operation),
       decision: { effect: decision.effect, policies: decision.policies },
       ...(approval === undefined ? {} : { approval }),
     });
@@ -509,132 +487,13 @@ export class SshDriver implements SessionDriver {
     return false;
   }
 
-  // Holding.
-
-  async #hold(
-    ask: SshAsk,
-    operation: Operation,
-    decision: Extract<Decision, { effect: "hold" }>,
-  ): Promise<void> {
-    const host = this.#host;
-    const held = this.#heldOperation(ask, operation);
-    const groups = decision.requirements.map(({ group }) => group).join(" and ");
-    host.count("held", 1);
-    host.record({
-      type: "hold",
-      operation: ask.id,
-      channel: ask.channel,
-      text: held.text,
-      ...describe(operation),
-      hash: held.hash,
-      requirements: decision.requirements,
-      policies: decision.policies,
-    });
-    const started = await host.hold({
-      operation: held,
-      decision,
-      expiresAt: host.now() + LIMITS.time.approval,
-    });
-    host.turn(() => {
-      if (this.#ended || !this.#asking.has(ask.id)) {
-        if (started.state === "waiting") host.withdraw(started.approval);
-        return;
-      }
-      if (started.state === "refused") return this.#refuse(ask, started.refusal, operation, decision);
-      if (started.state === "granted") return this.#pass(ask, operation, decision, started.approval);
-      const { approval, url } = started;
-      const since = host.now();
-      const remind = (): void => {
-        const seconds = Math.round((host.now() - since) / 1000);
-        host.turn(() =>
-          this.#notice(ask, `still held for ${groups} after ${seconds} s (approval ${approval})`),
-        );
-      };
-      const requirements = JSON.stringify(decision.requirements);
-      this.#held.set(ask.id, {
-        ask,
-        approval,
-        requirements,
-        since,
-        reminder: setInterval(remind, host.resource.heldReminder ?? LIMITS.time.heldReminder),
-      });
-      host.notify({ type: "held", approval, url, waiting: true });
-      const reason = decision.policies.flatMap((policy) => policy.reason ?? []).join("; ");
-      this.#notice(
-        ask,
-        `held for approval by ${groups}${reason === "" ? "" : `: ${reason}`} (approval ${approval})`,
-      );
-      this.#notice(
-        ask,
-        `it runs as soon as somebody of ${groups} approves it: sally approvals approve ${approval}; press Ctrl-C to give up`,
-      );
-    });
-  }
-
-  #notice(ask: SshAsk, text: string): void {
-    if (!this.#ended) this.#run({ kind: "notice", id: ask.id, text });
-  }
-
-  /** The operation was approved: it is decided anew, as policy may have changed while it waited. */
-  async #resume(held: Held): Promise<void> {
-    const used = await this.#host.useApproval(held.approval);
-    this.#host.turn(() => {
-      const { ask } = held;
-      if (this.#ended || !this.#asking.has(ask.id)) return;
-      if (!used.ok) return this.#refuse(ask, used.error);
-      const operation = sshOperation(ask, this.#login);
-      const decision = this.#host.decide(operation);
-      if (decision.effect === "deny") return this.#refuse(ask, decision.refusal, operation, decision);
-      if (decision.effect === "hold" && JSON.stringify(decision.requirements) !== held.requirements) {
-        const message = "policy asks for another approval than when this was held";
-        return this.#refuse(
-          ask,
-          refusal("approval_expired", message, { hint: "send it again" }),
-          operation,
-          decision,
-        );
-      }
-      this.#pass(ask, operation, decision, held.approval);
-    });
-  }
-
-  #unhold(held: Held): void {
-    clearInterval(held.reminder);
-    this.#held.delete(held.ask.id);
-  }
-
-  #withdraw(id: number, why: string): void {
-    this.#asking.delete(id);
-    const held = this.#held.get(id);
-    if (held === undefined) return;
-    this.#unhold(held);
-    this.#host.record({ type: "withdrawn", operation: id, approval: held.approval, reason: why });
-    this.#host.withdraw(held.approval);
-  }
-
-  /** The operation as reviewers see it, bound to its exact bytes and circumstances by its hash. */
-  #heldOperation(ask: SshAsk, operation: Operation): HeldOperation {
-    const { resource } = this.#host;
-    const exact = ask.kind === "exec" ? { ...ask, command: toBase64(ask.command) } : ask;
-    const { id: _id, channel: _channel, ...what } = exact;
-    const request = "request" in what ? { ...what, request: { ...what.request, openedBy: undefined } } : what;
-    const hash = createHash("sha256").update(
-      JSON.stringify([resource.name, resource.protocol, this.#login, request]),
-    );
-    return {
-      action: [...new Set(operation.actions.map(({ action }) => action))],
-      text: operation.text,
-      hash: hash.digest("hex"),
-    };
-  }
-
   // Ending.
 
   #end(why: Refusal | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#work = [];
-    for (const id of [...this.#held.keys()]) this.#withdraw(id, why?.message ?? "the session has ended");
+    this.#holds.withdrawAll(why?.message ?? "the session has ended");
     for (const [id] of this.#channels) this.#channelEnded(id, undefined);
     this.#transport.close();
     this.#host.end(why);
@@ -643,12 +502,4 @@ export class SshDriver implements SessionDriver {
 
 function transferKey({ request }: Extract<SshAsk, { kind: "sftp" }>): string {
   return `${request.openedBy ?? ""} ${request.operation}`;
-}
-
-/** Names of the actions and what they are about, for the recording. */
-function describe(operation: Operation): Record<string, unknown> {
-  return {
-    actions: [...new Set(operation.actions.map(({ action }) => action))],
-    facts: operation.actions.map(({ facts }) => facts),
-  };
 }
