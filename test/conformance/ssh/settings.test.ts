@@ -1,6 +1,6 @@
-/** Detectors over what is printed, and login names: configurations of their own, so a system of its own. */
+/** What settings change (detectors, login names, policies while a session runs), so a system of its own. */
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, type Socket, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import ssh2 from "ssh2";
@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type PrivateStack, startPrivateStack } from "../../support/stack.ts";
 import { testConfiguration } from "../../support/test-system.ts";
 import { makeKey } from "../../../scripts/lib/ssh-keys.ts";
+import { freePort } from "../../../scripts/lib/ports.ts";
 import { startSshServer } from "../../../scripts/lib/ssh-server.ts";
 import { SshUser, recordedSession, sha256 } from "./client.ts";
 
@@ -38,6 +39,7 @@ forbid (principal, action == Action::"ssh:exec", resource) when { context.login 
 async function configuration(
   settings: string,
   values: { readonly issuer: string },
+  policy = "",
 ): Promise<Record<string, string>> {
   const files = await testConfiguration(values);
   const held = /@id\("engineers-change-with-approval"\)[\s\S]*?;\n/;
@@ -47,12 +49,12 @@ async function configuration(
       "  web-1:\n",
       `  ${NAMED}:\n    protocol: ssh\n    connector: demo\n    logins: [deploy, backup, operator]\n  ${WITHOUT_SSHD}:\n    protocol: ssh\n    connector: demo\n  web-1:\n${settings}`,
     ),
-    "policies.cedar": `${(files["policies.cedar"] ?? "").replace(held, "")}${MORE}`,
+    "policies.cedar": `${(files["policies.cedar"] ?? "").replace(held, "")}${MORE}${policy}`,
   };
 }
 
-async function apply(settings: string): Promise<void> {
-  const files = await configuration(settings, { issuer: stack.issuer });
+async function apply(settings: string, policy = ""): Promise<void> {
+  const files = await configuration(settings, { issuer: stack.issuer }, policy);
   const folder = await mkdtemp(join(directory, "config-"));
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
   const applied = await stack.sally("reviewer-a", ["apply", "-f", folder]);
@@ -239,6 +241,59 @@ describe("login names", () => {
     const ran = await as("operator", "whoami");
     expect([ran.code, ran.text]).toEqual([255, ""]);
     expect(ran.stderr).toContain(`the connector does not log in to ${NAMED} as operator`);
+  });
+});
+
+describe("a remote forward whose policy changes", () => {
+  it("takes no further connections, and what is open goes on", async () => {
+    const echo = createServer((socket) => socket.pipe(socket));
+    await new Promise<void>((resolve) => echo.listen(0, "127.0.0.1", () => resolve()));
+    const { port: local } = echo.address() as AddressInfo;
+    const port = await freePort();
+    const marker = `marker-${Date.now()}`;
+    const child = dba.start("ssh", [
+      ...["-F", dba.configFile, "-o", "ExitOnForwardFailure=yes"],
+      ...["-R", `127.0.0.1:${port}:127.0.0.1:${local}`, "web-1", `echo ${marker}; cat`],
+    ]);
+    let said = "";
+    child.stdout?.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    const say = async (socket: Socket, text: string): Promise<string> => {
+      const answer = new Promise<string>((resolve) => {
+        socket.once("data", (data: Buffer) => resolve(data.toString()));
+        socket.once("close", () => resolve("closed"));
+      });
+      socket.write(text);
+      return answer;
+    };
+    const sockets: Socket[] = [];
+    const dial = (): Socket => {
+      const socket = connect({ port, host: "127.0.0.1" });
+      socket.on("error", () => undefined);
+      sockets.push(socket);
+      return socket;
+    };
+    try {
+      await expect.poll(() => said, { timeout: 30_000 }).toContain(marker);
+      const before = dial();
+      expect(await say(before, "one")).toBe("one");
+      await apply(
+        "",
+        `@id("test-no-ports-back")\nforbid (principal, action == Action::"ssh:remote_forward", resource);\n`,
+      );
+      await expect.poll(() => say(dial(), "two"), { timeout: 20_000 }).toBe("closed");
+      expect(await say(before, "three")).toBe("three");
+      const { bodies } = await recordedSession(stack, "reviewer-a", marker, (all) =>
+        all.some(({ type }) => type === "connection_refused"),
+      );
+      expect(bodies.find(({ type }) => type === "connection_refused")).toMatchObject({
+        code: "denied_by_policy",
+      });
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      child.kill();
+      echo.close();
+      await apply("");
+    }
   });
 });
 
