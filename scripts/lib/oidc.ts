@@ -36,6 +36,8 @@ export type IdTokenOptions = {
   readonly ttl: number;
   /** Default: the client id of `sally login`. */
   readonly audience?: string;
+  /** `typ` of its header; default `JWT`. An access token of RFC 9068 has `at+jwt`. */
+  readonly type?: string;
   /** Replaces or adds claims, for tests of what is refused. */
   readonly claims?: Readonly<Record<string, unknown>>;
 };
@@ -91,7 +93,7 @@ export async function startOidc(options: OidcOptions = {}): Promise<Oidc> {
     clientId: OIDC_CLIENT_ID,
     process: child,
     publicKey: { kty, n, e, kid, alg: "RS256", use: "sig" } as JWK,
-    issueIdToken: (user, { ttl, audience = OIDC_CLIENT_ID, claims = {} }) => {
+    issueIdToken: (user, { ttl, audience = OIDC_CLIENT_ID, type = "JWT", claims = {} }) => {
       const now = Math.floor(Date.now() / 1000);
       const payload = {
         iss: issuer,
@@ -105,7 +107,7 @@ export async function startOidc(options: OidcOptions = {}): Promise<Oidc> {
         ...claims,
       };
       return new SignJWT(payload)
-        .setProtectedHeader({ alg: "RS256", kid: key.kid ?? "", typ: "JWT" })
+        .setProtectedHeader({ alg: "RS256", kid: key.kid ?? "", typ: type })
         .sign(signingKey);
     },
     setGroups: (user, groups) =>

@@ -81,6 +81,21 @@ describe("two issuers", () => {
     expect((await exchange(await ofSecond())).status).toBe(200);
   });
 
+  it("may send access tokens in JWT form, which are tokens of theirs like any other (RFC 9068)", async () => {
+    const token = await second.issueIdToken("engineer", {
+      ttl: 600,
+      type: "at+jwt",
+      claims: { client_id: "a-service", scope: "openid" },
+    });
+    for (const type of [TYPES.access, TYPES.jwt]) {
+      const answer = await tokenRequest(stack.gateway, { subject_token: token, subject_token_type: type });
+      const { body } = await api(stack.gateway, answer.token(), "GET", "/v1/whoami");
+      expect(body["principal"]).toMatchObject({ issuer: second.issuer, subject: "engineer" });
+    }
+    const other = await second.issueIdToken("engineer", { ttl: 600, type: "logout+jwt" });
+    expect((await exchange(other)).status).toBe(400);
+  });
+
   it("cannot speak for each other, whatever key id they use", async () => {
     expect((await exchange(await ofSecond({ iss: stack.issuer }))).status).toBe(400);
     const crossed = await stack.system.oidc.issueIdToken("reviewer-a", {

@@ -237,6 +237,33 @@ describe("an agent that acts for a person", () => {
     expect((await run(engineers, "insert into employees (name) values ('x')")).join()).toMatch(/apr_/);
   });
 
+  it("is in the log of the step's session, with the chain from the person to the step", async () => {
+    const [engineer, agent, reviewer] = await Promise.all(
+      (["engineer", "agent", "reviewer-a"] as const).map((user) => stack.sessionToken(user)),
+    );
+    const release = await startTask(engineer ?? "", { ...SCRATCH, name: "release" });
+    const step = await narrower(stack.gateway, release.token, {
+      details: [{ ...SCRATCH, name: "check", max_operations: 2 }],
+      actor_token: agent,
+      actor_token_type: TYPES.access,
+    });
+    const client = await connect(step.token());
+    expect(await run(client, "select 1")).toContain("C SELECT 1");
+    const chain = {
+      principal: { type: "User", subject: "engineer" },
+      actors: [{ type: "Workload", subject: "agent" }],
+      tasks: [
+        { id: release.task, name: "release" },
+        { id: step.body.task, name: "check" },
+      ],
+    };
+    const path = `/v1/sessions/${client.session}`;
+    expect((await api(stack.gateway, reviewer ?? "", "GET", path)).body).toMatchObject(chain);
+    const events = await api(stack.gateway, reviewer ?? "", "GET", `${path}/events?limit=1`);
+    expect((events.body["events"] as { body: unknown }[])[0]?.body).toMatchObject(chain);
+    await api(stack.gateway, engineer ?? "", "DELETE", `/v1/tasks/${release.task}`);
+  });
+
   it("cannot act through a token that already acts for somebody", async () => {
     const [engineer, agent] = await Promise.all([
       stack.sessionToken("engineer"),
