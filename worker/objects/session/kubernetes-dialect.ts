@@ -44,8 +44,9 @@ function isForeign({ verb, subresource }: RequestInfo): boolean {
   return subresource === "log" || verb === "proxy";
 }
 
-function detects(info: RequestInfo, { resource }: SessionHost): boolean {
-  return resource.detectors !== "off" && info.verb !== "discover";
+/** Detectors look at everything but what is the same for everybody, unless the principal may reveal everything. */
+function detects(info: RequestInfo, host: SessionHost): boolean {
+  return host.resource.detectors !== "off" && info.verb !== "discover" && !host.reveals("*", "*");
 }
 
 export const KUBERNETES_DIALECT: HttpDialect = {
