@@ -47,7 +47,11 @@ export function commandOptions(query: URLSearchParams): CommandOptions {
 }
 
 /** Streams on an accepted WebSocket. */
-export function webSocketStreams(socket: WebSocket, options: CommandOptions): RemoteStreams {
+export function webSocketStreams(
+  socket: WebSocket,
+  protocol: string,
+  options: CommandOptions,
+): RemoteStreams {
   const stdin = new PassThrough();
   const resized: ((columns: number, rows: number) => void)[] = [];
   const channel = (number: number): Writable => {
@@ -74,7 +78,7 @@ export function webSocketStreams(socket: WebSocket, options: CommandOptions): Re
         stdin.once("drain", () => socket.resume());
       }
     } else if (number === RESIZE) resize(message.toString("utf8", 1), resized);
-    else if (number === CLOSE && socket.protocol.startsWith("v5.") && closed === STDIN) stdin.end();
+    else if (number === CLOSE && protocol.startsWith("v5.") && closed === STDIN) stdin.end();
   });
   socket.on("error", () => undefined);
   return {

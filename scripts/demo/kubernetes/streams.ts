@@ -42,21 +42,25 @@ export type Connection = {
 type Way = {
   /** Subprotocols, best first. */
   readonly protocols: readonly string[];
-  readonly webSocket: (socket: WebSocket) => void;
+  readonly webSocket: (socket: WebSocket, protocol: string) => void;
   readonly spdy: (socket: Duplex) => void;
 };
 
 export class PodStreams {
   readonly #open = new Set<Duplex>();
-  readonly #wanted = new WeakMap<IncomingMessage, readonly string[]>();
+  readonly #chosen = new WeakMap<IncomingMessage, string>();
   readonly #sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_MESSAGE,
     // Never compressed, as in the real one.
     perMessageDeflate: false,
-    handleProtocols: (offered, request) =>
-      this.#wanted.get(request)?.find((each) => offered.has(each)) ?? false,
   });
+
+  constructor() {
+    this.#sockets.on("headers", (headers, request) =>
+      headers.push(`Sec-WebSocket-Protocol: ${this.#chosen.get(request) ?? ""}`),
+    );
+  }
 
   /** Throws a StatusError while the connection can still be answered with one. */
   accept(pods: Pods, target: StreamTarget, query: URLSearchParams, connection: Connection): void {
@@ -66,12 +70,15 @@ export class PodStreams {
     socket.once("close", () => this.#open.delete(socket));
     if (/^spdy\/3\.1$/i.test(request.headers.upgrade ?? "")) return acceptSpdy(connection, way);
     const offered = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((each) => each.trim());
-    if (!way.protocols.some((each) => offered.includes(each))) {
+    const protocol = way.protocols.find((each) => offered.includes(each));
+    if (protocol === undefined) {
       const why = `unable to negotiate a protocol: client supports [${offered.join(" ")}], server supports [${way.protocols.join(" ")}]`;
       throw new StatusError(403, "Forbidden", why);
     }
-    this.#wanted.set(request, way.protocols);
-    this.#sockets.handleUpgrade(request, socket, head, way.webSocket);
+    // `SPDY/3.1+portforward.k8s.io` is no token (RFC 6455 section 4.1): ws refuses the header that names it.
+    delete request.headers["sec-websocket-protocol"];
+    this.#chosen.set(request, protocol);
+    this.#sockets.handleUpgrade(request, socket, head, (accepted) => way.webSocket(accepted, protocol));
   }
 
   /** Upgraded connections are no longer the server's to close. */
@@ -100,7 +107,7 @@ function wayInto(pods: Pods, target: StreamTarget, query: URLSearchParams): Way 
     subresource === "exec" ? execute(container, options, streams) : attach(container, options, streams);
   return {
     protocols: PROTOCOLS,
-    webSocket: (socket) => go(webSocketStreams(socket, options)),
+    webSocket: (socket, protocol) => go(webSocketStreams(socket, protocol, options)),
     spdy: (socket) => void spdyStreams(socket, options).then(go, () => socket.destroy()),
   };
 }
@@ -108,8 +115,8 @@ function wayInto(pods: Pods, target: StreamTarget, query: URLSearchParams): Way 
 function portForward(pod: string, ports: readonly number[], dial: Dial): Way {
   return {
     protocols: ports.length === 0 ? [TUNNEL] : [TUNNEL, CHANNELS],
-    webSocket: (socket) => {
-      if (socket.protocol === TUNNEL) forwardSpdy(webSocketBytes(socket), pod, dial);
+    webSocket: (socket, protocol) => {
+      if (protocol === TUNNEL) forwardSpdy(webSocketBytes(socket), pod, dial);
       else forwardChannels(socket, pod, ports, dial);
     },
     spdy: (socket) => forwardSpdy(socket, pod, dial),

@@ -1,4 +1,4 @@
-import { type ChildProcessByStdio, execFile, spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -55,10 +55,13 @@ class Subject {
     return stdout.split("\n")[0] ?? "";
   }
 
-  start(args: readonly string[]): ChildProcessByStdio<null, Readable, null> {
+  start(args: readonly string[]): { stdout: Readable; said(): string; kill(): void } {
     const all = ["--kubeconfig", this.file("config"), ...args];
     const env = { ...process.env, HOME: this.#directory };
-    return spawn("kubectl", all, { env, stdio: ["ignore", "pipe", "ignore"], timeout: 50_000 });
+    const child = spawn("kubectl", all, { env, stdio: ["ignore", "pipe", "pipe"], timeout: 50_000 });
+    let said = "";
+    child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    return { stdout: child.stdout, said: () => said, kill: () => void child.kill() };
   }
 
   file(name: string): string {
@@ -230,10 +233,12 @@ for (const { kind, name, skip } of CASES) {
     it("forwards a port to a pod", async () => {
       const pod = await subject.readyPod();
       const port = await freePort();
-      const forwarding = subject.start(["port-forward", pod, `${port}:8080`]);
+      const forwarding = subject.start(["port-forward", pod, `${port}:8080`, "-v=7"]);
       await once(forwarding.stdout, "data");
       const answer = await fetch(`http://127.0.0.1:${port}/some/path`, { method: "POST", body: "abc" });
       expect(await answer.json()).toMatchObject({ method: "POST", path: "/some/path", bytes: 3 });
+      // Not the older way that kubectl falls back to, which no gateway of ours could take.
+      expect(forwarding.said()).not.toContain("fallback");
       forwarding.kill();
     });
 
