@@ -192,6 +192,11 @@ export class ConnectorLink {
     this.#tunnel?.closeSocket(1000, "done");
   }
 
+  /** Whether the connector's socket is there. */
+  get linked(): boolean {
+    return this.#tunnel !== undefined;
+  }
+
   get idle(): boolean {
     return this.#tunnel?.idle !== false;
   }

@@ -407,7 +407,9 @@ export class Session implements SessionHost {
     const { counts } = this.journal;
     if (this.#requests !== undefined) {
       this.#meta.set("counts", JSON.stringify(counts));
-      if (idleFor < IDLE_REQUESTS_MS || this.#requests.freeze() === undefined) return "busy";
+      if (this.#requests.freeze() === undefined) return "busy";
+      if (!this.link.linked) return "rests";
+      if (idleFor < IDLE_REQUESTS_MS) return "busy";
       this.link.letGo();
       return "rests";
     }
