@@ -40,6 +40,9 @@ const CUSTOMERS = [
   },
 ] as const;
 
+/** What a visitor of the bare address is told. */
+const PATHS = ["/orders", "/orders/{id}", "/orders/{id}/refund", "/customers", "/customers/{id}", "/events"];
+
 /** The largest body that it takes. */
 const MAX_BODY = 1 << 20;
 
@@ -81,7 +84,14 @@ async function answer(
   const body = await readJson(request);
   if (body === undefined) return send(response, 400, { error: "the body is not JSON" });
   if (kind === "events" && method === "GET") return stream(response, orders);
-  if (kind === "customers" && number === undefined && method === "GET") return send(response, 200, CUSTOMERS);
+  if (kind === "" && method === "GET") return send(response, 200, { paths: PATHS });
+  if (kind === "customers" && method === "GET" && what === undefined) {
+    if (number === undefined) return send(response, 200, CUSTOMERS);
+    const customer = CUSTOMERS.find(({ id }) => id === Number(number));
+    return customer === undefined
+      ? send(response, 404, { error: `there is no customer ${Number(number)}` })
+      : send(response, 200, customer);
+  }
   if (kind !== "orders") return send(response, 404, { error: "there is nothing here" });
   if (number === undefined) {
     if (method === "GET") return send(response, 200, [...orders.values()]);
