@@ -44,9 +44,16 @@ export function guide({ gateway, directory }: Guide): string {
     `  bin/sally http orders-api ${as("engineer")} -- sh -c 'curl -s $ORDERS_API_URL/customers/1'`,
     `  http://orders-api.localhost:${new URL(gateway).port}/customers/1`,
     "",
-    "Everything is on record, and the record can be checked:",
+    "A cluster: secrets are masked, a program in a pod is held, and agents may look at pods and logs only:",
+    "",
+    `  bin/sally kubectl prod ${as("engineer")} -- get secrets -n shop -o yaml`,
+    `  bin/sally kubectl prod ${as("engineer")} -- exec -n shop deploy/orders-api -- id`,
+    `  bin/sally kubectl prod ${as("agent")} -- get pods -A`,
+    "",
+    "Everything is on record, and the record can be checked. In a browser, as reviewer-a: what waits, what happened:",
     "",
     `  bin/sally sessions ls ${as("reviewer-a")}`,
+    `  ${gateway}/console`,
     "",
     "Log in as one of the users yourself (opens a browser), or connect any client:",
     "",
@@ -58,6 +65,9 @@ export function guide({ gateway, directory }: Guide): string {
       "",
       "psql is not installed here: use `sally connect` with a client of your choice, or install psql.",
     );
+  }
+  if (spawnSync("kubectl", ["version", "--client"]).status !== 0) {
+    lines.push("", "kubectl is not installed here: install it for the lines about the cluster.");
   }
   return lines.join("\n");
 }
