@@ -1,6 +1,6 @@
 /**
- * Terminals in a recording of an SSH session: which channels had one, and what happened on each. Events are
- * those of worker/objects/session/ssh.ts and ssh-log.ts.
+ * Terminals in a recording, of SSH channels and of execs in containers: which there were, and what happened on each.
+ * Events are those of worker/objects/session/ssh.ts, kubernetes-command.ts and channel-log.ts.
  */
 import { z } from "zod";
 import type { TerminalEvent, TerminalHeader } from "../../wire/ssh/asciicast.ts";

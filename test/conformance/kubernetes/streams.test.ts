@@ -220,6 +220,9 @@ describe("an exec that has run", () => {
       ...["sessions", "play", session, "--speed", "100", "--channel", String(channel)],
     ]);
     expect(shown.stdout).toContain("recorded-42");
+    const told = await kubernetes.stack.sally("reviewer-a", ["sessions", "play", session]);
+    expect(told.stdout).toContain(`channel ${String(channel)}: exit 5`);
+    expect(told.stdout).toContain("marker-recorded");
     expect((await kubernetes.stack.sally("reviewer-a", ["sessions", "verify", session])).code).toBe(0);
   });
 

@@ -15,7 +15,7 @@ import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { RequestInfo } from "../../policy/kubernetes/request-info.ts";
 import { statusOf } from "../../policy/kubernetes/status.ts";
-import { ChannelLog } from "./ssh-log.ts";
+import { ChannelLog } from "./channel-log.ts";
 import type { MessageWatch, WatchOptions } from "./http-web-socket.ts";
 import { OutputDetectors } from "./output-detectors.ts";
 

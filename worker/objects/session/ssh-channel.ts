@@ -6,7 +6,7 @@ import { SshOpened, SshSignalFromServer } from "../../../wire/ssh/open.ts";
 import { type OutputPiece, newOutputParser, parseOutput } from "../../../wire/ssh/output-frame.ts";
 import type { ChannelHandler, SessionHost } from "./driver.ts";
 import { OutputDetectors } from "./output-detectors.ts";
-import { ChannelLog } from "./ssh-log.ts";
+import { ChannelLog } from "./channel-log.ts";
 
 /** What detectors do with what they find. */
 export type DetectorAction = "mask" | "block";

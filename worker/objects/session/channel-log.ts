@@ -1,7 +1,7 @@
 /**
- * What goes over one SSH channel, as it goes into the recording. A terminal is recorded whole: it is the only
- * account of what happened in it. Everything else is kept up to the resource's limit in each direction; beyond
- * it only its length and a digest over all of it.
+ * What goes over one SSH channel, or one exec in a container, as it goes into the recording. A terminal is recorded
+ * whole: it is the only account of what happened in it. Everything else is kept up to the resource's limit in each
+ * direction; beyond it only its length and a digest over all of it.
  *
  * Events: `output` { channel, stream, text | base64 } and `input` { channel, text | base64 }, timed by their own
  * `at`; `channel` at the end with the totals.
