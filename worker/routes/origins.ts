@@ -88,7 +88,8 @@ function isVisit({ method, headers }: Request): boolean {
 }
 
 async function toLogin(context: Context<Env>, resource: string): Promise<Response> {
-  const secret = Buffer.from(randomBytes(32)).toString("hex");
+  // Several tabs may begin at once; each gets a code of its own, good for the same browser.
+  const secret = readCookie(context.req.raw, ENTRY_COOKIE) ?? Buffer.from(randomBytes(32)).toString("hex");
   const proof = await sha256(secret);
   const login = new URL(`${readSettings(context.env).publicUrl}/console/login`);
   login.searchParams.set("resource", resource);
@@ -111,7 +112,6 @@ function ownPage(context: Context<Env>, place: Place, name: string): Response | 
 async function enter(context: Context<Env>, { resource }: Place): Promise<Response> {
   const proof = readCookie(context.req.raw, ENTRY_COOKIE);
   const code = context.req.query("code") ?? "";
-  setCookie(context, ENTRY_COOKIE, "", "Lax", 0);
   if (proof === undefined || !/^[0-9a-f]{64}$/.test(code)) return page(context, NOT_LOGGED_IN, false, 400);
   const entered = await controlOf(context.env).enterResource(resource, code, proof);
   if (!entered.ok) return page(context, NOT_LOGGED_IN, false, 400);

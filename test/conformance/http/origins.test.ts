@@ -153,6 +153,25 @@ describe("logging in on a resource's origin", () => {
     expect((await other.visit(`${origin(PLAIN)}/people`)).status).toBe(200);
   });
 
+  it("may be begun in several tabs of one browser", async () => {
+    const jar = new Jar();
+    const entrances: string[] = [];
+    for (const path of ["/people?tab=1", "/people?tab=2"]) {
+      const { url } = await jar.follow(`${origin(PLAIN)}${path}`, "engineer", (next) =>
+        next.includes("/.sally/enter"),
+      );
+      entrances.push(url);
+    }
+    for (const entrance of entrances.reverse()) {
+      const entered = await jar.visit(entrance);
+      expect([entered.status, entered.headers.location]).toEqual([
+        302,
+        new URL(entrance).searchParams.get("return"),
+      ]);
+    }
+    expect((await jar.visit(`${origin(PLAIN)}/people`)).status).toBe(200);
+  });
+
   it("keeps the cookie of one origin from counting on any other, the console included", async () => {
     const jar = await loggedIn(PLAIN);
     const [, value = ""] = /__Host-sally-session=([0-9a-f]{64})/.exec(jar.of(origin(PLAIN))) ?? [];
