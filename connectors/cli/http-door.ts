@@ -14,6 +14,7 @@ import { type Result, ok } from "../../wire/result.ts";
 import type { Context } from "./context.ts";
 import { type Failure, exitFor, fail, reasonOf } from "./failure.ts";
 import { resolveGateway } from "./gateway.ts";
+import { type HeldWatch, newHeldWatch } from "./held-watch.ts";
 import { parseJson } from "./http.ts";
 import { type LocalPort, openTcpPort } from "./local-port.ts";
 import { type Outcome, newOutcome } from "./outcome.ts";
@@ -46,6 +47,7 @@ type Way = {
   readonly outcome: Outcome;
   /** Approvals that the user has been told of: clients ask again in other ways when they are refused. */
   readonly told: Set<string>;
+  readonly held: HeldWatch;
 };
 
 /** Opens the port; 0 takes a free one. `given` tokens must not be bound to a key. The token is had first, so that "not signed in" is said at once. */
@@ -65,7 +67,10 @@ export async function openHttpDoor(
   const url = new URL(gateway.value);
   const outcome = newOutcome(context.terminal);
   const prefix = `${url.pathname.replace(/\/+$/, "")}/${area}/${encodeURIComponent(resource)}`;
-  const way: Way = { gateway: url, prefix, tokens, context, outcome, told: new Set() };
+  const held = newHeldWatch(gateway.value, resource, tokens, (approval) =>
+    outcome.notice({ type: "held", approval, url: approvalUrl(url, approval), waiting: true }),
+  );
+  const way: Way = { gateway: url, prefix, tokens, context, outcome, told: new Set(), held };
   const server = createServer(
     { requestTimeout: 0 },
     (request, response) => void pass(way, request, response),
@@ -103,7 +108,10 @@ async function pass(way: Way, request: IncomingMessage, response: ServerResponse
   const head = await outgoing(way, request);
   if (!head.ok) return problem(response, 502, head.error.message);
   const upstream = open(way, request, head.value);
+  const answered = way.held.started();
+  upstream.once("close", answered);
   upstream.once("response", (answer) => {
+    answered();
     response.writeHead(answer.statusCode ?? 502, fieldsBack(way, answer));
     // A stream that has nothing to say yet has begun all the same.
     response.flushHeaders();
@@ -138,7 +146,10 @@ async function upgrade(way: Way, request: IncomingMessage, socket: Duplex, head:
     "upgrade",
     request.headers.upgrade ?? "websocket",
   ]);
+  const answered = way.held.started();
+  upstream.once("close", answered);
   upstream.once("upgrade", (answer, other, early) => {
+    answered();
     socket.write(statusLine(answer, answer.rawHeaders));
     if (early.length > 0) socket.write(early);
     if (head.length > 0) other.write(head);
@@ -148,6 +159,7 @@ async function upgrade(way: Way, request: IncomingMessage, socket: Duplex, head:
     other.pipe(socket).pipe(other);
   });
   upstream.once("response", (answer) => {
+    answered();
     note(way, answer);
     socket.write(statusLine(answer, [...fieldsBack(way, answer), "connection", "close"]));
     answer.pipe(socket);
@@ -237,8 +249,12 @@ function noteRefusal(way: Way, code: string, message: string, approval: unknown)
   way.outcome.notice({ type: "refused", code, message });
   if (exitFor(code) !== EXIT.held || typeof approval !== "string" || way.told.has(approval)) return;
   way.told.add(approval);
-  const url = `${way.gateway.href.replace(/\/+$/, "")}/v1/approvals/${approval}`;
+  const url = approvalUrl(way.gateway, approval);
   way.outcome.notice({ type: "held", approval, url, waiting: false });
+}
+
+function approvalUrl(gateway: URL, approval: string): string {
+  return `${gateway.href.replace(/\/+$/, "")}/console/approvals/${approval}`;
 }
 
 function unreachable(way: Way, error: Error): Failure {

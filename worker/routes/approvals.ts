@@ -9,6 +9,7 @@ import { type Authenticated, authenticate } from "./authenticate.ts";
 import { readJson, readText } from "./body.ts";
 import { limitOf } from "./limit.ts";
 import { answer, problem } from "./problem.ts";
+import { sessionOfRequests } from "./requests.ts";
 import { showApproval, time } from "./show.ts";
 
 export const approvals = new Hono<Authenticated>();
@@ -25,6 +26,18 @@ approvals.get("/v1/approvals", async (context) => {
   const pendingOnly = context.req.query("status") !== "all";
   const listed = await controlOf(context.env).approvals(context.var.token.principal, pendingOnly, limit);
   return context.json({ approvals: listed.map(showApproval) });
+});
+
+/** What requests under this very token wait for: clients of HTTP are told nothing until they are answered. */
+approvals.get("/v1/approvals/waiting", async (context) => {
+  const { principal, tokenId } = context.var.token;
+  const resource = context.req.query("resource") ?? "";
+  const listed = await Promise.all(
+    (["/http", "/k8s"] as const).map(async (area) =>
+      controlOf(context.env).approvalsOfSession(principal, await sessionOfRequests(area, tokenId, resource)),
+    ),
+  );
+  return context.json({ approvals: listed.flat().map(showApproval) });
 });
 
 approvals.get("/v1/approvals/:id", async (context) =>

@@ -40,6 +40,19 @@ describe("sally http with a command", () => {
     expect(held.stderr).toMatch(/needs approval apr_/);
   });
 
+  it("says that a request waits and for what, and goes on when it is approved", async () => {
+    const waiting = http.stack.startSally("engineer", [
+      "http",
+      PLAIN,
+      ...shell("curl -s -X DELETE -w %{http_code} $PLAIN_API_URL/orders/4711"),
+    ]);
+    const [, id = ""] = await waiting.waitFor("stderr", /held: waiting for approval (apr_[0-9a-z]{26})/);
+    const approved = await http.stack.sally("reviewer-a", ["approvals", "approve", id]);
+    expect(approved.code).toBe(0);
+    const ended = await waiting.result;
+    expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/200$/) });
+  });
+
   it("is what sally run does with an HTTP resource", async () => {
     const ran = await http.stack.sally("engineer", ["run", PLAIN, ...shell("curl -s $PLAIN_API_URL/hello")]);
     expect(ran.stdout).toContain('"target":"/hello"');

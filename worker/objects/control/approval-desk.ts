@@ -122,6 +122,11 @@ export class ApprovalDesk {
       .map((one) => this.show(reviewer, one, now));
   }
 
+  /** What the session waits for now. The caller has shown that it is theirs. */
+  waitingIn(requester: Principal, session: string, now: number): ReviewedApproval[] {
+    return this.#store.waitingIn(session, now).map((one) => this.show(requester, one, now));
+  }
+
   /** One approval with those that were like it. */
   get(
     reviewer: Principal,

@@ -87,6 +87,19 @@ export class Approvals {
     return rows.toArray().map((row) => this.#read(row, now));
   }
 
+  /** What requests of the session wait for now, oldest first. */
+  waitingIn(session: string, now: number): Approval[] {
+    return this.#sql
+      .exec<Row>(
+        "SELECT body FROM approvals WHERE session = ? AND status = 'pending' AND expires_at > ? ORDER BY created_at",
+        session,
+        now,
+      )
+      .toArray()
+      .map((row) => this.#read(row, now))
+      .filter(({ waiting }) => waiting);
+  }
+
   /** Pending ones that further groups will be or have been asked for. */
   escalating(now: number): Approval[] {
     return this.#sql

@@ -454,6 +454,10 @@ export class ControlObject extends DurableObject<Bindings> {
     return this.#parts.approvals.list(principal, pendingOnly, limit, Date.now());
   }
 
+  approvalsOfSession(principal: Principal, session: string): ReviewedApproval[] {
+    return this.#parts.approvals.waitingIn(principal, session, Date.now());
+  }
+
   approval(principal: Principal, id: string): Result<ReviewedApproval & { similar: Approval[] }, Refusal> {
     return this.#parts.approvals.get(principal, id, Date.now());
   }
