@@ -145,6 +145,21 @@ describe("a request that is held", () => {
     expect(await again()).toMatchObject({ code: 0 });
   });
 
+  it("is answered at once where its client prefers that, and passes when it is sent again", async () => {
+    await configMap("asked");
+    const token = await kubernetes.stack.sessionToken("engineer");
+    const send = (): Promise<Response> =>
+      fetch(`${kubernetes.stack.gateway}/k8s/${CLUSTER}/api/v1/namespaces/guarded/configmaps/asked`, {
+        method: "DELETE",
+        headers: { authorization: `Bearer ${token}`, prefer: "respond-async" },
+      });
+    const first = await send();
+    expect(first.status).toBe(202);
+    const approval = first.headers.get("location")?.split("/").at(-1) ?? "";
+    await decide(approval, "approve");
+    expect((await send()).status).toBe(200);
+  });
+
   it("an exec waits before it is connected, and runs when it is approved", async () => {
     const running = door.start(exec("reboot", "--help", "marker-approved"));
     await decide(await pending("marker-approved"), "approve");
