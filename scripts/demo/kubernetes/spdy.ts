@@ -148,9 +148,7 @@ export class SpdyConnection {
       case PING:
         this.#socket.write(control(PING, 0, body));
         return;
-      case GOAWAY:
-      // Settings, priorities and windows change nothing here.
-      // eslint-disable-next-line no-fallthrough
+      // Settings, priorities, windows and the client's farewell change nothing here.
       default:
     }
   }
