@@ -104,7 +104,7 @@ describe("ssh with a command", () => {
     const options = ["-S", control];
     const master = dba.start("ssh", ["-F", dba.configFile, ...options, "-M", "-N", "web-1"]);
     await until(async () => (await dba.run("ssh", [...options, "-O", "check", "web-1"])).code === 0);
-    const times = LONG ? 1_000 : 100;
+    const times = LONG ? 1_000 : 60;
     for (let i = 0; i < times; i += 5) {
       const numbers = Array.from({ length: 5 }, (_, offset) => i + offset);
       const ran = await Promise.all(

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { SshAsk } from "../../../../wire/ssh/machine-types.ts";
 import type { SftpAsk } from "../../../../wire/ssh/sftp-machine-types.ts";
-import { sshOperation } from "../../../../worker/policy/ssh/operations.ts";
+import { isFileTransfer, sshOperation } from "../../../../worker/policy/ssh/operations.ts";
 
 function exec(command: string | Uint8Array, terminal = false): SshAsk {
   const bytes = typeof command === "string" ? new TextEncoder().encode(command) : command;
@@ -106,4 +106,28 @@ describe("forwards and shells", () => {
       "shell",
     );
   });
+});
+
+describe("a command that is the server's end of a file transfer", () => {
+  const bytes = (command: string): Uint8Array => new TextEncoder().encode(command);
+
+  it.each([
+    "scp -t /srv",
+    "scp -r -f '/srv/a b'",
+    "rsync --server -logDtpre.iLsfxC . /srv",
+    "git-upload-pack '/srv/shop.git'",
+    "git-receive-pack /srv/shop.git",
+  ])("is one: %s", (command) => expect(isFileTransfer(bytes(command))).toBe(true));
+
+  it.each([
+    "scp a b",
+    "rsync -a a b",
+    "rsync a --server",
+    "cat scp -f",
+    "scp -f /etc/passwd; cat cards",
+    "scp -f $(cat cards)",
+    "./scp -f x",
+    "git-upload-pack x | cat",
+    "",
+  ])("is none: %s", (command) => expect(isFileTransfer(bytes(command))).toBe(false));
 });
