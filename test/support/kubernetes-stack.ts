@@ -19,6 +19,8 @@ export const CLUSTER = "test-cluster";
 /** The same cluster; detectors hide what they find in logs and output, and everybody is impersonated. */
 export const WATCHED = "watched-cluster";
 
+/** The same cluster; what detectors find ends the answer or the stream. */
+export const BLOCKED = "blocked-cluster";
 /** Whatever listens on the port that the stack was given. */
 export const RAW = "raw-cluster";
 /** The connector's token for it. */
@@ -52,6 +54,10 @@ export type KubectlCall = SallyCall & {
 };
 
 const RESOURCES = `
+  ${BLOCKED}:
+    protocol: kubernetes
+    connector: demo
+    detectors: block
   ${RAW}:
     protocol: kubernetes
     connector: demo
@@ -133,6 +139,7 @@ export async function startKubernetesStack(
     databases: [],
     resources: () => ({
       [CLUSTER]: reached,
+      [BLOCKED]: reached,
       [WATCHED]: { ...reached, impersonate: true },
       [RAW]: {
         protocol: "kubernetes",

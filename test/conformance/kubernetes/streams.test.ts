@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeAuthority, makeCertificate } from "../../connectors/agent/certificates.ts";
 import { callApi } from "../../../scripts/lib/gateway-api.ts";
 import {
+  BLOCKED,
   CLUSTER,
   type Door,
   type KubernetesStack,
@@ -251,6 +252,15 @@ describe("an exec that has run", () => {
     const outputs = played.stdout.split("\n").filter((line) => line.includes('"type":"output"'));
     expect(outputs.join("\n")).toContain("card ****************");
     expect(outputs.join("\n")).not.toContain("4556737586899855");
+  });
+
+  it("ends before what detectors found where they block, and says why", async () => {
+    const blocked = await kubernetes.door("engineer", BLOCKED);
+    const script = "echo before; sleep 1; echo card 4556737586899855; sleep 60";
+    const { code, stdout, stderr } = await blocked.kubectl(exec("sh", "-c", script));
+    expect(code).not.toBe(0);
+    expect(stdout).toBe("before\n");
+    expect(stderr).toContain("must not leave blocked-cluster: card");
   });
 
   it("as the principal, where the connector impersonates", async () => {
