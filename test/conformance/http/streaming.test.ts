@@ -125,9 +125,17 @@ describe("large bodies", () => {
 
   it("that the service does not want are answered", async () => {
     const body = randomBytes(8 << 20);
-    const answer = await fetch(`${http.url(PLAIN)}/early`, { method: "POST", headers, body });
-    expect(answer.status).toBe(413);
-    expect(await answer.text()).toBe("too large");
+    const send = async (): Promise<string> => {
+      const answer = await fetch(`${http.url(PLAIN)}/early`, { method: "POST", headers, body });
+      return `${answer.status} ${await answer.text()}`;
+    };
+    // Who hangs up on a body may take the answer with it (RFC 9112 section 9.6): not each time, on either leg.
+    let answered = "";
+    for (let time = 0; time < 8 && answered !== "413 too large"; time++) {
+      answered = await send().catch((error: Error) => `failed: ${error.message}`);
+      expect(answered).toMatch(/^(?:413 too large$|502 |failed: fetch failed$)/);
+    }
+    expect(answered).toBe("413 too large");
   });
 
   it("arrive with the length that the client gave, and chunked without", async () => {
