@@ -30,6 +30,9 @@ export const CONNECT_HEADERS = {
   reason: "sally-reason",
 } as const;
 
+/** Answer header of a service or a cluster: the session that the request was recorded in. */
+export const SESSION_HEADER = "sally-session";
+
 /** Answer headers of a refusal that is told in a protocol's own words, for whoever counts refusals. */
 export const REFUSAL_HEADERS = {
   /** One of REFUSALS. */

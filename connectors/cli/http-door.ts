@@ -8,7 +8,7 @@ import { type IncomingMessage, type ServerResponse, createServer, request as htt
 import { request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { CONNECT_HEADERS, REFUSAL_HEADERS } from "../../wire/control.ts";
+import { CONNECT_HEADERS, REFUSAL_HEADERS, SESSION_HEADER } from "../../wire/control.ts";
 import { EXIT } from "../../wire/refusals.ts";
 import { type Result, ok } from "../../wire/result.ts";
 import type { Context } from "./context.ts";
@@ -19,6 +19,7 @@ import { parseJson } from "./http.ts";
 import { type LocalPort, openTcpPort } from "./local-port.ts";
 import { type Outcome, newOutcome } from "./outcome.ts";
 import { strangerTurnedAway } from "./postgres-access.ts";
+import { type SessionKeeper, newSessionKeeper } from "./session-keeper.ts";
 import { type SessionTokens, sessionTokens } from "./session-token.ts";
 
 export type HttpDoor = LocalPort & { readonly url: string; readonly outcome: Outcome };
@@ -48,6 +49,7 @@ type Way = {
   /** Approvals that the user has been told of: clients ask again in other ways when they are refused. */
   readonly told: Set<string>;
   readonly held: HeldWatch;
+  readonly keeper: SessionKeeper;
 };
 
 /** Opens the port; 0 takes a free one. `given` tokens must not be bound to a key. The token is had first, so that "not signed in" is said at once. */
@@ -70,7 +72,8 @@ export async function openHttpDoor(
   const held = newHeldWatch(gateway.value, resource, tokens, (approval) =>
     outcome.notice({ type: "held", approval, url: approvalUrl(url, approval), waiting: true }),
   );
-  const way: Way = { gateway: url, prefix, tokens, context, outcome, told: new Set(), held };
+  const keeper = newSessionKeeper(gateway.value, tokens);
+  const way: Way = { gateway: url, prefix, tokens, context, outcome, told: new Set(), held, keeper };
   const server = createServer(
     { requestTimeout: 0 },
     (request, response) => void pass(way, request, response),
@@ -107,11 +110,12 @@ async function pass(way: Way, request: IncomingMessage, response: ServerResponse
   if (why !== undefined) return problem(response, 403, why);
   const head = await outgoing(way, request);
   if (!head.ok) return problem(response, 502, head.error.message);
-  const upstream = open(way, request, head.value);
+  const upstream = open(way, request, head.value.fields);
   const answered = way.held.started();
   upstream.once("close", answered);
   upstream.once("response", (answer) => {
     answered();
+    answer.once("close", begun(way, answer, head.value.expiresAt));
     response.writeHead(answer.statusCode ?? 502, fieldsBack(way, answer));
     // A stream that has nothing to say yet has begun all the same.
     response.flushHeaders();
@@ -140,7 +144,7 @@ async function upgrade(way: Way, request: IncomingMessage, socket: Duplex, head:
     return;
   }
   const upstream = open(way, request, [
-    ...fields.value,
+    ...fields.value.fields,
     "connection",
     "Upgrade",
     "upgrade",
@@ -150,6 +154,7 @@ async function upgrade(way: Way, request: IncomingMessage, socket: Duplex, head:
   upstream.once("close", answered);
   upstream.once("upgrade", (answer, other, early) => {
     answered();
+    other.once("close", begun(way, answer, fields.value.expiresAt));
     socket.write(statusLine(answer, answer.rawHeaders));
     if (early.length > 0) socket.write(early);
     if (head.length > 0) other.write(head);
@@ -188,8 +193,17 @@ function open(way: Way, request: IncomingMessage, headers: string[]): ReturnType
   });
 }
 
+/** What has begun in the session that answered keeps it alive. Returns what says that it is over. */
+function begun(way: Way, answer: IncomingMessage, expiresAt: number): () => void {
+  const session = answer.headers[SESSION_HEADER];
+  return typeof session === "string" ? way.keeper.begun(session, expiresAt) : () => undefined;
+}
+
+/** Header fields of a request, and when the token among them ends, in milliseconds since the epoch. */
+type Outgoing = { readonly fields: string[]; readonly expiresAt: number };
+
 /** The client's fields with the user's token in place of whatever credential they had. */
-async function outgoing(way: Way, request: IncomingMessage): Promise<Result<string[], Failure>> {
+async function outgoing(way: Way, request: IncomingMessage): Promise<Result<Outgoing, Failure>> {
   const token = await way.tokens.get();
   if (!token.ok) return token;
   const fields: string[] = [];
@@ -206,7 +220,7 @@ async function outgoing(way: Way, request: IncomingMessage): Promise<Result<stri
     ...(noWait ? { [CONNECT_HEADERS.noWait]: "1" } : {}),
     ...(reason === undefined ? {} : { [CONNECT_HEADERS.reason]: encodeURIComponent(reason) }),
   };
-  return ok([...fields, ...Object.entries(added).flat()]);
+  return ok({ fields: [...fields, ...Object.entries(added).flat()], expiresAt: token.value.expiresAt });
 }
 
 /** The answer's fields as a client of this port needs them: redirects and cookies without the gateway's prefix. */

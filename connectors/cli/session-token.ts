@@ -45,6 +45,18 @@ const proofKey = newProofKey();
 /** A token younger than this is used again; a session needs some life left in the token it starts with. */
 const MARGIN_MS = 60_000;
 
+/** A session token lasts 15 minutes; this long before its end a session is shown a fresh one. */
+const RENEW_BEFORE_MS = 3 * 60_000;
+/** An identity token that ends soon makes a session token that ends with it: renewed in the last three quarters. */
+const SHORT_PART = 1 / 4;
+/** When it did not work. */
+export const RENEWAL_RETRY_MS = 30_000;
+
+/** When to renew a token that has `left` milliseconds to live, in milliseconds from now. */
+export function renewalDelay(left: number): number {
+  return Math.max(left - RENEW_BEFORE_MS, left * SHORT_PART);
+}
+
 /** Tokens for `resources` (names), or for the API and whatever the principal may reach when it is empty. */
 export function sessionTokens(
   context: Context,

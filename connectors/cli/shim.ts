@@ -14,7 +14,7 @@ import { type CloseReason, TunnelSocket } from "../lib/tunnel-socket.ts";
 import { type DialFailure, dial, webSocketUrl } from "../lib/web-socket.ts";
 import { type Failure, exitFor } from "./failure.ts";
 import type { Outcome } from "./outcome.ts";
-import type { SessionTokens } from "./session-token.ts";
+import { RENEWAL_RETRY_MS, type SessionTokens, renewalDelay } from "./session-token.ts";
 
 export type ShimOptions = {
   readonly gateway: string;
@@ -174,17 +174,6 @@ function lostFailure({ code, message }: CloseReason): Failure {
   };
 }
 
-/** A session token lasts 15 minutes; this long before its end a fresh one is sent on the same tunnel. */
-const RENEW_BEFORE_MS = 3 * 60_000;
-/** An identity token that ends soon makes a session token that ends with it: renewed in the last three quarters. */
-const SHORT_PART = 1 / 4;
-const RETRY_MS = 30_000;
-
-/** When to renew a token that has `left` milliseconds to live, in milliseconds from now. */
-function renewalDelay(left: number): number {
-  return Math.max(left - RENEW_BEFORE_MS, left * SHORT_PART);
-}
-
 /** Sends a fresh token before the session's own ends. Returns what stops it. */
 function renewToken(
   tunnel: TunnelSocket,
@@ -202,7 +191,7 @@ function renewToken(
     const fresh = await tokens.renew();
     if (stopped) return;
     onResult(fresh.ok ? undefined : fresh.error);
-    if (!fresh.ok) return schedule(Math.min(RETRY_MS, renewalDelay(expiresAt - Date.now())));
+    if (!fresh.ok) return schedule(Math.min(RENEWAL_RETRY_MS, renewalDelay(expiresAt - Date.now())));
     tunnel.control({ type: "renew", token: fresh.value.token });
     expiresAt = fresh.value.expiresAt;
     schedule(renewalDelay(expiresAt - Date.now()));

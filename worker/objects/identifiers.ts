@@ -20,3 +20,8 @@ export async function derivedIdentifier(prefix: string, parts: readonly string[]
   for (const byte of digest.subarray(0, 26)) name += ALPHABET[byte & 31] ?? "";
   return `${prefix}_${name}`;
 }
+
+/** Whether a text has the form of an identifier with that prefix; strangers send anything. */
+export function isIdentifier(prefix: string, text: string): boolean {
+  return text.startsWith(`${prefix}_`) && /^[0-9a-hjkmnp-tv-z]{26}$/.test(text.slice(prefix.length + 1));
+}

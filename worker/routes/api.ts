@@ -4,6 +4,7 @@ import { z } from "zod";
 import { type Refusal, refusal } from "../../wire/refusals.ts";
 import { type Result, ok } from "../../wire/result.ts";
 import { type Bindings, connectorOf, controlOf, sessionOf } from "../env.ts";
+import { isIdentifier } from "../objects/identifiers.ts";
 import type { SessionRow } from "../objects/control/types.ts";
 import { type Authenticated, authenticate } from "./authenticate.ts";
 import { readJson } from "./body.ts";
@@ -87,6 +88,14 @@ api.get("/v1/sessions/:id/events", async (context) => {
       body: (JSON.parse(event.json) as { body: unknown }).body,
     })),
   });
+});
+
+/** The token shown here is the next one of whoever has something long running in that session. */
+api.post("/v1/sessions/:id/renew", async (context) => {
+  const id = context.req.param("id");
+  if (!isIdentifier("ses", id)) return problem(context, refusal("not_found", `there is no session ${id}`));
+  const extended: Result<void, Refusal> = await sessionOf(context.env, id).extend(context.var.token);
+  return extended.ok ? context.body(null, 204) : problem(context, extended.error);
 });
 
 api.post("/v1/sessions/:id/kill", async (context) => {

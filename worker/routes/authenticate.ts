@@ -42,6 +42,7 @@ async function verificationKeys(
 const FOR_DELEGATES: readonly (readonly [method: string, path: RegExp])[] = [
   ["GET", /^\/v1\/(whoami|resources|ssh\/host-key)$/],
   ["GET", /^\/v1\/approvals\/[^/]+$/],
+  ["POST", /^\/v1\/sessions\/[^/]+\/renew$/],
   ["GET", /^\/v1\/tasks(\/[^/]+)?$/],
   ["POST", /^\/v1\/tasks$/],
   ["DELETE", /^\/v1\/tasks\/[^/]+$/],

@@ -6,7 +6,7 @@ import { LIMITS } from "../../wire/limits.ts";
 import { refusal } from "../../wire/refusals.ts";
 import { type Bindings, connectorOf, controlOf, readSettings, sessionOf } from "../env.ts";
 import { claimedConnector, parseConnectorKey, verifyConnectorToken } from "../identity/connector-token.ts";
-import { identifier } from "../objects/identifiers.ts";
+import { identifier, isIdentifier } from "../objects/identifiers.ts";
 import { GRANT_HEADER, encodeGrant, mintGrant } from "../policy/grant.ts";
 import { type Authenticated, authenticate } from "./authenticate.ts";
 import { readJson } from "./body.ts";
@@ -44,7 +44,7 @@ sockets.route(PATHS.connect, connect);
 sockets.get(`${PATHS.dialBack}/:session`, async (context) => {
   if (!isUpgrade(context.req.raw)) return problem(context, NOT_UPGRADE);
   const session = context.req.param("session");
-  if (!/^ses_[0-9a-hjkmnp-tv-z]{26}$/.test(session)) {
+  if (!isIdentifier("ses", session)) {
     return problem(context, refusal("ticket_invalid", "the ticket is not valid, or no longer"));
   }
   const headers = new Headers({

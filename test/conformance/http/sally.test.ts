@@ -1,5 +1,7 @@
 /** `sally http` and `sally run`: a local port that adds the user's token. */
+import { writeFile } from "node:fs/promises";
 import { request } from "node:http";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { type HttpStack, PLAIN, startHttpStack } from "../../support/http-stack.ts";
@@ -97,5 +99,68 @@ describe("sally http", () => {
     socket.close();
     running.kill();
     expect((await running.result).code).toBe(0);
+  });
+});
+
+describe("a stream that outlives its token", () => {
+  /** A WebSocket through `sally http` under a token of some seconds, in a file that can be replaced. */
+  async function stream(): Promise<{
+    readonly socket: WebSocket;
+    readonly replace: (ttl: number) => Promise<void>;
+    readonly stop: () => void;
+  }> {
+    const file = join(http.stack.directory, `stream-${Math.random()}.jwt`);
+    const replace = async (ttl: number): Promise<void> =>
+      writeFile(file, await http.stack.system.oidc.issueIdToken("engineer", { ttl }));
+    await replace(15);
+    const running = http.stack.startSally("engineer", ["http", PLAIN, "--json"], {
+      env: { SALLY_TOKEN_FILE: file },
+    });
+    const port = Number((await running.waitFor("stdout", /"port": ?(\d+)/))[1]);
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/echo`);
+    await new Promise((resolve, reject) => {
+      socket.once("open", resolve);
+      socket.once("error", reject);
+    });
+    return { socket, replace, stop: () => running.kill() };
+  }
+
+  it("goes on under the next one, and ends where there is none", async () => {
+    const [renewed, refused] = await Promise.all([stream(), stream()]);
+    const ended = new Promise<void>((resolve) => refused.socket.once("close", () => resolve()));
+    await Promise.all([renewed.replace(600), refused.replace(-10)]);
+    // The other one's end is when this one's would have been, too.
+    await ended;
+    const echoed = new Promise<string>((resolve) =>
+      renewed.socket.once("message", (data) => resolve((data as Buffer).toString())),
+    );
+    renewed.socket.send("still here");
+    expect(await echoed).toBe("still here");
+    renewed.socket.close();
+    renewed.stop();
+    refused.stop();
+  });
+
+  it("is kept by its owner's next token and nobody else's", async () => {
+    const { stack, url } = http;
+    const [first, next, other] = await Promise.all([
+      stack.sessionToken("engineer"),
+      stack.sessionToken("engineer"),
+      stack.sessionToken("reviewer-a"),
+    ]);
+    const answer = await fetch(`${url(PLAIN)}/hello`, { headers: { authorization: `Bearer ${first}` } });
+    const session = answer.headers.get("sally-session") ?? "";
+    expect(session).toMatch(/^ses_/);
+    const renew = async (id: string, token: string): Promise<number> =>
+      (
+        await fetch(`${stack.gateway}/v1/sessions/${id}/renew`, {
+          method: "POST",
+          headers: { authorization: `Bearer ${token}` },
+        })
+      ).status;
+    expect(await renew(session, other)).toBe(404);
+    expect(await renew(session, next)).toBe(204);
+    expect(await renew(`ses_${"0".repeat(26)}`, next)).toBe(404);
+    expect(await renew("ses_..%2f..", next)).toBe(404);
   });
 });

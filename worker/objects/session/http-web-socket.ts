@@ -1,5 +1,6 @@
 /** A WebSocket of the client's, joined with the one that the connector has opened to the service. */
 import { fromUtf8, utf8 } from "../../../wire/bytes.ts";
+import { SESSION_HEADER } from "../../../wire/control.ts";
 import type { HttpHead } from "../../../wire/http/open.ts";
 import {
   type WebSocketMessage,
@@ -136,7 +137,10 @@ export function joinWebSocket(
   return new Response(null, {
     status: 101,
     webSocket: client,
-    headers: head.subprotocol === undefined ? {} : { "sec-websocket-protocol": head.subprotocol },
+    headers: {
+      [SESSION_HEADER]: host.grant.session,
+      ...(head.subprotocol === undefined ? {} : { "sec-websocket-protocol": head.subprotocol }),
+    },
   });
 }
 

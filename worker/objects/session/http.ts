@@ -15,6 +15,7 @@ import { LIMITS } from "../../../wire/limits.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err, ok } from "../../../wire/result.ts";
 import type { HeldOperation } from "../../policy/approval.ts";
+import { SESSION_HEADER } from "../../../wire/control.ts";
 import type { Grant } from "../../policy/grant.ts";
 import type { HttpRequest } from "../../policy/http/operations.ts";
 import type { Decision, Operation } from "../../policy/types.ts";
@@ -500,6 +501,7 @@ export class HttpDriver implements RequestDriver {
     const headers = new Headers();
     for (const [name, value] of fields.value) headers.append(name, value);
     guard(headers, masked, origin !== undefined);
+    headers.set(SESSION_HEADER, host.grant.session);
     if (head.location !== undefined)
       headers.set("location", head.location.same ? prefix + head.location.target : head.location.target);
     const recordHead = (): void =>

@@ -10,7 +10,14 @@ import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import { type Result, err } from "../../../wire/result.ts";
 import { type Bindings, controlOf } from "../../env.ts";
 import { samePrincipal } from "../../policy/approval.ts";
-import { GRANT_HEADER, decodeGrant, mintGrant, withGroups, withoutGroups } from "../../policy/grant.ts";
+import {
+  GRANT_HEADER,
+  type VerifiedToken,
+  decodeGrant,
+  mintGrant,
+  withGroups,
+  withoutGroups,
+} from "../../policy/grant.ts";
 import type { Principal } from "../../policy/types.ts";
 import type { ApprovalOutcome, SessionCounts, Snapshot } from "../control/types.ts";
 import { draftEngine } from "../engines.ts";
@@ -172,6 +179,11 @@ export class SessionObject extends DurableObject<Bindings> {
       taken = session.phase === "started" && (session.driver?.approvalDecided(outcome) ?? false);
     });
     return taken;
+  }
+
+  /** A later token, for a session of requests. */
+  extend(token: VerifiedToken): Result<void, Refusal> {
+    return this.#session.extend(token);
   }
 
   kill(by: string, reason: string | undefined): void {

@@ -7,7 +7,7 @@ import { type Refusal, isRefusalCode, refusal } from "../../../wire/refusals.ts"
 import { type Result, err, ok } from "../../../wire/result.ts";
 import { type Bindings, connectorOf, controlOf, sessionOf } from "../../env.ts";
 import type { Estimate } from "../../policy/approval.ts";
-import { type Grant, tokenOf } from "../../policy/grant.ts";
+import { type Grant, type VerifiedToken, renewGrant, tokenOf } from "../../policy/grant.ts";
 import type { Decision, Operation, Protocol, Resource } from "../../policy/types.ts";
 import type { SessionCounts, Snapshot } from "../control/types.ts";
 import { Meta } from "../meta.ts";
@@ -155,14 +155,32 @@ export class Session implements SessionHost {
         this.life.terminate(renewed.error);
         return;
       }
-      const { tokenId, expiresAt } = renewed.value;
-      this.#changeGrant(renewed.value, {
-        type: "renewed",
-        token: tokenId,
-        expiresAt: new Date(expiresAt).toISOString(),
-      });
-      if (this.phase === "started") void this.#ctx.storage.setAlarm(expiresAt);
+      this.#renewTo(renewed.value);
     });
+  }
+
+  /**
+   * A later token of the same authority keeps a session of requests going, for what has begun in it. The Worker has
+   * verified the token, and the Control object admitted it.
+   */
+  extend(token: VerifiedToken): Result<void, Refusal> {
+    const { known } = this.standing;
+    const renewed = known === undefined ? undefined : renewGrant(known, token, Date.now());
+    if (renewed?.ok !== true || this.phase !== "started" || this.#requests === undefined) {
+      return err(refusal("not_found", "there is no live session of yours by that name"));
+    }
+    this.turn(() => this.#renewTo(renewed.value));
+    return ok(undefined);
+  }
+
+  #renewTo(grant: Grant): void {
+    const { tokenId, expiresAt } = grant;
+    this.#changeGrant(grant, {
+      type: "renewed",
+      token: tokenId,
+      expiresAt: new Date(expiresAt).toISOString(),
+    });
+    if (this.phase === "started") void this.#ctx.storage.setAlarm(expiresAt);
   }
 
   /** Somebody in its authority is in other groups now: it counts from the next operation on. */
