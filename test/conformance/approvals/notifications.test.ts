@@ -193,3 +193,23 @@ describe("Slack", () => {
     await waiting.result;
   });
 });
+
+describe("a notification that nobody has taken yet", () => {
+  it("is sent by the gateway's next life, as the same one", async () => {
+    approvals.receiver.status = 503;
+    const { waiting, approval } = await hold(6);
+    const first = await approvals.receiver.waitFor(
+      ({ path, body }) => path === "/hook" && body.includes(approval),
+    );
+    const { system } = approvals.stack;
+    await system.gateway.crash();
+    expect((await waiting.result).code).not.toBe(0);
+    approvals.receiver.status = 200;
+    await system.startGateway();
+    const id = first.headers["sally-notification"];
+    const again = await approvals.receiver.waitFor(
+      (request) => request !== first && request.headers["sally-notification"] === id,
+    );
+    expect(JSON.parse(again.body)).toMatchObject({ id, event: "requested", approval: { id: approval } });
+  });
+});

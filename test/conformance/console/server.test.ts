@@ -138,6 +138,14 @@ describe("searching sessions", () => {
     expect((await search("text=marker_4711&decision=deny")).sessions).toEqual([]);
     expect((await search("text=%25marker_4711")).sessions).toEqual([]);
     expect((await search("text=marker_4711&person=agent")).sessions).toEqual([]);
+    // Where, and when.
+    const soon = new Date(Date.now() + 60_000).toISOString();
+    const before = new Date(Date.now() - 3_600_000).toISOString();
+    expect((await search("text=marker_4711&resource=shop-db")).sessions).toHaveLength(1);
+    expect((await search("text=marker_4711&resource=web-1")).sessions).toEqual([]);
+    expect((await search(`text=marker_4711&from=${before}&to=${soon}`)).sessions).toHaveLength(1);
+    expect((await search(`text=marker_4711&from=${soon}`)).sessions).toEqual([]);
+    expect((await search(`text=marker_4711&to=${before}`)).sessions).toEqual([]);
     const denied = (await search("decision=deny")).sessions;
     expect(denied.flatMap(({ matches }) => matches ?? []).map(({ text }) => text)).toContain(
       "drop table customers",
@@ -159,7 +167,7 @@ describe("statistics", () => {
       .toMatchObject({ denied: expect.any(Number), held: expect.any(Number) });
     const numbers = (await (await browser.fetch("/v1/statistics")).json()) as {
       buckets: { allow: number; deny: number }[];
-      waiting: { count: number; median: number };
+      waiting: { count: number; median: number; p95: number };
       approvals: Record<string, number>;
       people: { subject: string; denied: number }[];
       relations: { relation: string }[];
@@ -167,6 +175,7 @@ describe("statistics", () => {
     expect(numbers.buckets.reduce((sum, { deny }) => sum + deny, 0)).toBeGreaterThanOrEqual(1);
     expect(numbers.waiting.count).toBe(4);
     expect(numbers.waiting.median).toBeGreaterThan(0);
+    expect(numbers.waiting.p95).toBeGreaterThanOrEqual(numbers.waiting.median);
     expect(numbers.approvals).toMatchObject({ approved: 1, denied: 3 });
     expect(numbers.people[0]).toMatchObject({ subject: "engineer", denied: 1 });
     expect(numbers.relations.map(({ relation }) => relation)).toContain("orders");
