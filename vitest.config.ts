@@ -43,8 +43,8 @@ const WITH_SERVERS = [
  */
 export default defineConfig({
   test: {
-    // Two cores: more workers would only make timings of the servers under test noisy.
-    maxWorkers: 2,
+    // One more than the two cores that we count on: much of what is tested waits.
+    maxWorkers: 3,
     projects: [
       {
         extends: true,

@@ -86,7 +86,10 @@ it("delivers the same over both databases, for every family of attacks", async (
     for (const [index, one] of family.cases.entries()) {
       // non-interference.test.ts runs every case in every mode; here the whole way counts, so they take turns.
       const mode = MODES[index % MODES.length] ?? "simple";
-      const [first, second] = [await deliver(sessions[0], one, mode), await deliver(sessions[1], one, mode)];
+      const [first, second] = await Promise.all([
+        deliver(sessions[0], one, mode),
+        deliver(sessions[1], one, mode),
+      ]);
       const difference = differenceOf(first, second);
       if (difference !== undefined) {
         differences.push(`${family.name}: ${JSON.stringify(one)} (${mode}): ${difference}`);
