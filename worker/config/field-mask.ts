@@ -3,7 +3,8 @@ import { z } from "zod";
 import type { FieldMask } from "../policy/types.ts";
 import { object } from "./shapes.ts";
 
-const MASKS = [
+/** Masks that need nothing but the value; columns have one more, by SQL. */
+export const MASKS = [
   "null",
   "full",
   "last4",

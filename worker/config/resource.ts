@@ -2,29 +2,20 @@
 import { z } from "zod";
 import { LIMITS } from "../../wire/limits.ts";
 import type { ColumnMask, MaskKind, Resource, RowFilter } from "../policy/types.ts";
+import { MASKS } from "./field-mask.ts";
 import { httpShape, toHttpOptions } from "./http.ts";
 import { kubernetesShape, toKubernetesOptions } from "./kubernetes.ts";
 import { parseQualifiedName } from "./relation-name.ts";
 import { AT_KEY, duration, name, object, size, text } from "./shapes.ts";
 
-const MASKS = [
-  "null",
-  "full",
-  "last4",
-  "first1",
-  "email",
-  "hash",
-  "date_year",
-  "round",
-  "sql",
-] as const satisfies readonly MaskKind[];
+const COLUMN_MASKS = [...MASKS, "sql"] as const satisfies readonly MaskKind[];
 
 const MAX_EXPRESSION = 4_096;
 const MAX_MASKS = 2_000;
 /** Bytes of results kept per operation when the configuration does not say. */
 const RESULT_BYTES = 256 << 10;
 
-const maskKind = z.enum(MASKS);
+const maskKind = z.enum(COLUMN_MASKS);
 const maskObject = object({
   mask: maskKind,
   step: z.number().positive("must be greater than 0").finite().optional(),

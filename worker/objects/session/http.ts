@@ -21,6 +21,7 @@ import type { HttpRequest } from "../../policy/http/operations.ts";
 import type { Decision, Operation } from "../../policy/types.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import type { RequestDriver, SessionHost } from "./driver.ts";
+import { actionsOf, changedSince, outcomeRefusal } from "./holding.ts";
 import { BodyLog, readBody } from "./http-body.ts";
 import type { AnswerPlan, HttpDialect } from "./http-dialect.ts";
 import { HttpExchange, type Later } from "./http-exchange.ts";
@@ -269,7 +270,7 @@ export class HttpDriver implements RequestDriver {
         type: "hold",
         operation: id,
         text: held.text,
-        ...describe(operation),
+        ...actionsOf(operation),
         hash: held.hash,
         requirements: decision.requirements,
         policies: decision.policies,
@@ -293,7 +294,7 @@ export class HttpDriver implements RequestDriver {
       const outcome = await this.#wait(pending, approval);
       if ("code" in outcome) return this.#refused(id, operation.text, outcome, operation, decision);
       host.turn(() => host.record({ type: "approval", operation: id, ...outcome }));
-      const why = refusalOf(outcome);
+      const why = outcomeRefusal(outcome);
       if (why !== undefined) return this.#refused(id, operation.text, why, operation, decision);
       const used = await host.useApproval(approval);
       if (!used.ok) return this.#refused(id, operation.text, used.error, operation, decision);
@@ -301,14 +302,8 @@ export class HttpDriver implements RequestDriver {
     if (this.#ended !== undefined) return err(this.#ended);
     // Policy may have changed while it waited.
     const again = host.decide(operation);
-    const same =
-      again.effect !== "hold" || JSON.stringify(again.requirements) === JSON.stringify(decision.requirements);
-    if (again.effect === "deny") return this.#refused(id, operation.text, again.refusal, operation, again);
-    if (!same) {
-      const message = "policy asks for another approval than when this was held";
-      const why = refusal("approval_expired", message, { hint: "send it again" });
-      return this.#refused(id, operation.text, why, operation, again);
-    }
+    const changed = changedSince(decision.requirements, again);
+    if (changed !== undefined) return this.#refused(id, operation.text, changed, operation, again);
     return this.#allow(pending, operation, again, identity, keep, approval);
   }
 
@@ -423,7 +418,7 @@ export class HttpDriver implements RequestDriver {
         target: targetOf(request),
         headers: shownHeaders(request.headers),
         ...this.#dialect.details?.(request, id),
-        ...describe(operation),
+        ...actionsOf(operation),
         decision: { effect: decision.effect, policies: decision.policies },
         ...(approval === undefined ? {} : { approval }),
       });
@@ -591,7 +586,7 @@ export class HttpDriver implements RequestDriver {
         operation: id,
         message: "request",
         text,
-        ...(operation === undefined ? {} : describe(operation)),
+        ...(operation === undefined ? {} : actionsOf(operation)),
         decision: { effect, ...(decision === undefined ? {} : { policies: decision.policies }) },
         code: why.code,
         reason: why.message,
@@ -660,22 +655,6 @@ function accepted(approval: string, message: string): Response {
   );
 }
 
-function refusalOf(outcome: ApprovalOutcome): Refusal | undefined {
-  const about = { approval: outcome.approval };
-  const comment = outcome.comment === undefined ? "" : `: ${outcome.comment}`;
-  switch (outcome.outcome) {
-    case "approved":
-      return undefined;
-    case "denied":
-      return refusal("approval_denied", `denied by ${outcome.by.join(", ")}${comment}`, about);
-    case "expired":
-      return refusal("approval_expired", `nobody decided approval ${outcome.approval} in time`, {
-        hint: "send it again to ask again",
-        ...about,
-      });
-  }
-}
-
 /** The origin that the browser sees, for a service that knows itself by another. */
 function forwarded(origin: string | undefined): readonly HeaderField[] {
   if (origin === undefined) return [];
@@ -715,12 +694,4 @@ function guard(headers: Headers, masked: boolean, ownOrigin: boolean): void {
     .filter((directive) => directive !== "" && !/^(?:public|s-maxage\b.*)$/i.test(directive));
   if (!kept.some((directive) => /^(?:private|no-store)\b/i.test(directive))) kept.push("private");
   headers.set("cache-control", kept.join(", "));
-}
-
-/** Names of the actions and what they are about, for the recording. */
-function describe(operation: Operation): Record<string, unknown> {
-  return {
-    actions: [...new Set(operation.actions.map(({ action }) => action))],
-    facts: operation.actions.map(({ facts }) => facts),
-  };
 }

@@ -12,9 +12,10 @@ import { LIMITS } from "../../../wire/limits.ts";
 import type { Ask } from "../../../wire/postgres/machine-types.ts";
 import { type Refusal, refusal } from "../../../wire/refusals.ts";
 import type { Result } from "../../../wire/result.ts";
-import type { Decision } from "../../policy/types.ts";
+import type { Decision, HoldRequirement } from "../../policy/types.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import type { SessionHost } from "./driver.ts";
+import { changedSince, heldMessages, outcomeRefusal, remind } from "./holding.ts";
 import { estimateRows } from "./postgres-estimate.ts";
 import { heldOperation, holdEvent, textValues } from "./postgres-events.ts";
 import type { Judged } from "./postgres-statements.ts";
@@ -45,7 +46,7 @@ export type HoldActions = {
 type Waiting = {
   readonly ask: Ask;
   readonly approval: string;
-  readonly requirements: string;
+  readonly requirements: readonly HoldRequirement[];
   /** Milliseconds since the epoch. */
   readonly since: number;
   readonly reminder: ReturnType<typeof setInterval>;
@@ -94,8 +95,9 @@ export class PostgresHolds {
     this.#stop();
     const waited = this.#host.now() - waiting.since;
     this.#host.record({ type: "approval", operation: waiting.ask.id, ...outcome, waited });
-    if (outcome.outcome === "approved") void this.#resume(waiting);
-    else this.#actions.refuse(waiting.ask, outcomeRefusal(outcome));
+    const why = outcomeRefusal(outcome);
+    if (why === undefined) void this.#resume(waiting);
+    else this.#actions.refuse(waiting.ask, why);
     return true;
   }
 
@@ -130,28 +132,15 @@ export class PostgresHolds {
 
   #wait(ask: Ask, decision: Extract<Decision, { effect: "hold" }>, approval: string, url: string): void {
     const host = this.#host;
-    const since = host.now();
-    const groups = decision.requirements.map(({ group }) => group).join(" and ");
-    const remind = (): void => {
-      const seconds = Math.round((host.now() - since) / 1000);
-      host.turn(() =>
-        this.#actions.notice(`still held for ${groups} after ${seconds} s (approval ${approval})`),
-      );
-    };
-    const requirements = JSON.stringify(decision.requirements);
     this.#waiting = {
       ask,
       approval,
-      requirements,
-      since,
-      reminder: setInterval(remind, host.resource.heldReminder ?? LIMITS.time.heldReminder),
+      requirements: decision.requirements,
+      since: host.now(),
+      reminder: remind(host, decision, approval, (text) => this.#actions.notice(text)),
     };
     host.notify({ type: "held", approval, url, waiting: true });
-    const reason = decision.policies.flatMap((policy) => policy.reason ?? []).join("; ");
-    this.#actions.notice(
-      `held for approval by ${groups}${reason === "" ? "" : `: ${reason}`} (approval ${approval})`,
-      `it runs as soon as somebody of ${groups} approves it: sally approvals approve ${approval}; press Ctrl-C to give up`,
-    );
+    this.#actions.notice(...heldMessages(decision, approval));
   }
 
   /** The operation was approved: it is decided anew, as policy may have changed while it waited. */
@@ -164,16 +153,9 @@ export class PostgresHolds {
         this.#actions.refuse(ask, judged.error);
         return;
       }
-      const { decision } = judged.value;
-      if (decision.effect === "deny") this.#actions.refuse(ask, decision.refusal, judged.value);
-      else if (decision.effect === "hold" && JSON.stringify(decision.requirements) !== requirements) {
-        const message = "policy asks for another approval than when this was held";
-        this.#actions.refuse(
-          ask,
-          refusal("approval_expired", message, { hint: "send it again" }),
-          judged.value,
-        );
-      } else this.#actions.pass(ask, judged.value, approval);
+      const why = changedSince(requirements, judged.value.decision);
+      if (why !== undefined) this.#actions.refuse(ask, why, judged.value);
+      else this.#actions.pass(ask, judged.value, approval);
     });
   }
 
@@ -181,18 +163,4 @@ export class PostgresHolds {
     if (this.#waiting !== undefined) clearInterval(this.#waiting.reminder);
     this.#waiting = undefined;
   }
-}
-
-function outcomeRefusal({ approval, outcome, by, comment }: ApprovalOutcome): Refusal {
-  if (outcome === "denied") {
-    return refusal(
-      "approval_denied",
-      `denied by ${by.join(", ")}${comment === undefined ? "" : `: ${comment}`}`,
-      {
-        approval,
-      },
-    );
-  }
-  const hint = "send it again to ask again";
-  return refusal("approval_expired", `nobody decided approval ${approval} in time`, { hint, approval });
 }

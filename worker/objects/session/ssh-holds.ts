@@ -10,14 +10,15 @@
  */
 import { createHash } from "node:crypto";
 import { LIMITS } from "../../../wire/limits.ts";
-import { type Refusal, refusal } from "../../../wire/refusals.ts";
+import type { Refusal } from "../../../wire/refusals.ts";
 import { toBase64 } from "../../../wire/ssh/base64.ts";
 import type { SshAsk } from "../../../wire/ssh/machine-types.ts";
 import type { HeldOperation } from "../../policy/approval.ts";
 import { sshOperation } from "../../policy/ssh/operations.ts";
-import type { Decision, Operation } from "../../policy/types.ts";
+import type { Decision, HoldRequirement, Operation } from "../../policy/types.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import type { SessionHost } from "./driver.ts";
+import { actionsOf, changedSince, heldMessages, outcomeRefusal, remind } from "./holding.ts";
 
 /** What the driver does on behalf of a held operation. */
 export type HoldActions = {
@@ -32,7 +33,7 @@ export type HoldActions = {
 type Held = {
   readonly ask: SshAsk;
   readonly approval: string;
-  readonly requirements: string;
+  readonly requirements: readonly HoldRequirement[];
   readonly since: number;
   readonly reminder: ReturnType<typeof setInterval>;
 };
@@ -59,21 +60,12 @@ export class SshHolds {
       ...outcome,
       waited: this.#host.now() - held.since,
     });
-    if (outcome.outcome === "approved") {
+    const why = outcomeRefusal(outcome);
+    if (why === undefined) {
       void this.#resume(held);
       return true;
     }
-    const about = { approval: held.approval };
-    const comment = outcome.comment === undefined ? "" : `: ${outcome.comment}`;
-    this.#actions.refuse(
-      ask,
-      outcome.outcome === "denied"
-        ? refusal("approval_denied", `denied by ${outcome.by.join(", ")}${comment}`, about)
-        : refusal("approval_expired", `nobody decided approval ${held.approval} in time`, {
-            hint: "send it again to ask again",
-            ...about,
-          }),
-    );
+    this.#actions.refuse(ask, why);
     return true;
   }
 
@@ -84,7 +76,6 @@ export class SshHolds {
   ): Promise<void> {
     const host = this.#host;
     const held = this.#heldOperation(ask, operation);
-    const groups = decision.requirements.map(({ group }) => group).join(" and ");
     host.count("held", 1);
     host.record({
       type: "hold",
@@ -109,31 +100,15 @@ export class SshHolds {
       if (started.state === "refused") return this.#actions.refuse(ask, started.refusal, operation, decision);
       if (started.state === "granted") return this.#actions.pass(ask, operation, decision, started.approval);
       const { approval, url } = started;
-      const since = host.now();
-      const remind = (): void => {
-        const seconds = Math.round((host.now() - since) / 1000);
-        host.turn(() =>
-          this.#notice(ask, `still held for ${groups} after ${seconds} s (approval ${approval})`),
-        );
-      };
-      const requirements = JSON.stringify(decision.requirements);
       this.#held.set(ask.id, {
         ask,
         approval,
-        requirements,
-        since,
-        reminder: setInterval(remind, host.resource.heldReminder ?? LIMITS.time.heldReminder),
+        requirements: decision.requirements,
+        since: host.now(),
+        reminder: remind(host, decision, approval, (text) => this.#notice(ask, text)),
       });
       host.notify({ type: "held", approval, url, waiting: true });
-      const reason = decision.policies.flatMap((policy) => policy.reason ?? []).join("; ");
-      this.#notice(
-        ask,
-        `held for approval by ${groups}${reason === "" ? "" : `: ${reason}`} (approval ${approval})`,
-      );
-      this.#notice(
-        ask,
-        `it runs as soon as somebody of ${groups} approves it: sally approvals approve ${approval}; press Ctrl-C to give up`,
-      );
+      for (const text of heldMessages(decision, approval)) this.#notice(ask, text);
     });
   }
 
@@ -150,16 +125,8 @@ export class SshHolds {
       if (!used.ok) return this.#actions.refuse(ask, used.error);
       const operation = sshOperation(ask, this.#actions.login());
       const decision = this.#host.decide(operation);
-      if (decision.effect === "deny") return this.#actions.refuse(ask, decision.refusal, operation, decision);
-      if (decision.effect === "hold" && JSON.stringify(decision.requirements) !== held.requirements) {
-        const message = "policy asks for another approval than when this was held";
-        return this.#actions.refuse(
-          ask,
-          refusal("approval_expired", message, { hint: "send it again" }),
-          operation,
-          decision,
-        );
-      }
+      const why = changedSince(held.requirements, decision);
+      if (why !== undefined) return this.#actions.refuse(ask, why, operation, decision);
       this.#actions.pass(ask, operation, decision, held.approval);
     });
   }
@@ -197,12 +164,4 @@ export class SshHolds {
       hash: hash.digest("hex"),
     };
   }
-}
-
-/** Names of the actions and what they are about, for the recording. */
-export function actionsOf(operation: Operation): Record<string, unknown> {
-  return {
-    actions: [...new Set(operation.actions.map(({ action }) => action))],
-    facts: operation.actions.map(({ facts }) => facts),
-  };
 }

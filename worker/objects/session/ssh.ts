@@ -22,8 +22,9 @@ import type { Decision, Operation } from "../../policy/types.ts";
 import type { ApprovalOutcome } from "../control/types.ts";
 import { sshHostKey } from "../snapshot.ts";
 import type { SessionDriver, SessionHost } from "./driver.ts";
+import { actionsOf } from "./holding.ts";
 import { type DetectorAction, UpstreamChannel } from "./ssh-channel.ts";
-import { SshHolds, actionsOf } from "./ssh-holds.ts";
+import { SshHolds } from "./ssh-holds.ts";
 import { SshTransport } from "./ssh-transport.ts";
 
 /** Room for the client's data that is worth telling the machine about. */
